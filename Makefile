@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STUDIES ?= 600
+
+.PHONY: help setup demo test test-services check lock ui clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/installed: pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+setup: .venv/installed  ## Make .venv and install the locked dependencies
+
+demo: setup  ## Phantoms, the whole pipeline, the journal
+	$(BIN)/ranzcr data phantom .ranzcr/phantoms --studies $(STUDIES) --size 512 --seed 0
+	$(BIN)/ranzcr pipeline run competition --data .ranzcr/phantoms --folds 3 \
+		--first smoke_a,smoke_b --second smoke_student
+	$(BIN)/ranzcr journal
+	@echo 'The champion: .venv/bin/ranzcr registry list. The pages: .venv/bin/ranzcr ui'
+
+test: setup  ## Everything that needs pip packages alone
+	$(BIN)/python -m pytest -m 'not service'
+
+test-services: setup  ## What needs real servers, started on loopback
+	$(BIN)/python -m pytest -m service
+
+check: setup  ## Lint, format and types, as pre-commit runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:  ## Resolve pyproject's pins into requirements.lock
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \
+		--no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
+	sed -i -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' requirements.lock
+
+ui: setup  ## MLflow's pages on the journal
+	$(BIN)/ranzcr ui
+
+clean:  ## Remove the demo's results and the caches, not .venv
+	rm -rf .ranzcr .pytest_cache .mypy_cache .ruff_cache .hypothesis

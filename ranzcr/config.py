@@ -1,0 +1,293 @@
+"""Experiments: typed, frozen, one YAML each, a typo is an error with the right name in it.
+
+An experiment says everything that decides one trained model but the data. `load` reads it from
+`ranzcr/experiments/<name>.yaml` or from any YAML file, follows its `extends:` and applies dotted
+overrides such as `data.batch_size=8`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from ranzcr.errors import ConfigError, nearest
+from ranzcr.files import hash_json
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+
+Head = Literal["gap", "gmp", "gem", "concat", "attention"]
+Augmentation = Literal["none", "warp", "seed1", "seed2"]
+Rows = Literal["train", "annotated", "soft", "external"]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Part):
+    """A timm backbone -> feature map -> head -> one logit per label."""
+
+    backbone: str = "resnet18d"  # a timm model name
+    pretrained: bool = False  # weights from timm's hub, or from `weights` where that is given
+    weights: str | None = None  # a local .safetensors or .pth file with the backbone's weights
+    in_channels: Literal[1, 3] = 1
+    head: Head = "gap"  # global average, global max, GeM, average + max, attention per label family
+    dropout: float = pydantic.Field(0.0, ge=0, lt=1)  # before the last linear layer
+    drop_path: float = pydantic.Field(0.0, ge=0, lt=1)  # stochastic depth of the backbone
+    spatial_attention: bool = False  # a 1-channel gate on the feature map, before the head
+    mask_decoder: bool = (
+        False  # predicts the lines of each device family; trained on annotated rows
+    )
+
+
+class DataConfig(_Part):
+    """What one batch is."""
+
+    image_size: int = pydantic.Field(512, ge=32)  # pixels per side
+    batch_size: int = pydantic.Field(16, ge=1)  # images per optimiser step and device
+    augment: Augmentation = "warp"
+    workers: int = pydantic.Field(2, ge=0)  # DataLoader processes; 0: in the training process
+
+
+class Phase(_Part):
+    """One leg of a recipe: which rows with which labels, at which learning rate, how long.
+
+    `drawn` draws the annotated lines into the image: the teacher of staged training. `distill`
+    names an earlier phase whose frozen model sees the drawn image while this one sees the plain
+    image; the loss is then BCE + 0.5 x MSE between their feature maps (hengck23's staged training).
+    """
+
+    name: str
+    rows: Rows = "train"
+    labels: Literal["hard", "soft"] = "hard"
+    epochs: int = pydantic.Field(1, ge=1)
+    lr: float = pydantic.Field(1e-3, gt=0)  # at the end of the warm-up
+    lr_end: float = pydantic.Field(0.0, ge=0)  # at the end of the phase, for cosine
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = pydantic.Field(0.0, ge=0)  # linear from lr / 100
+    drawn: bool = False
+    distill: str | None = None
+    start: Literal["previous", "fresh"] = "previous"  # weights this phase begins with
+    image_size: int | None = None  # data.image_size where None
+    min_soft: float = pydantic.Field(0.0, ge=0, le=1)  # drop soft rows with no label above this
+    sharpen: float | None = pydantic.Field(None, gt=0)  # temperature T applied to soft labels
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Phase:
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+            raise ValueError(
+                f"phase {self.name}: warmup_epochs={self.warmup_epochs} "
+                f"must be < epochs={self.epochs}"
+            )
+        if (self.drawn or self.distill) and self.rows != "annotated":
+            raise ValueError(f"phase {self.name}: drawn and distill need rows: annotated")
+        if self.rows in ("soft", "external") and self.labels != "soft":
+            raise ValueError(f"phase {self.name}: rows: {self.rows} have only labels: soft")
+        return self
+
+
+class TrainingConfig(_Part):
+    """The recipe and what is the same in all of its phases."""
+
+    recipe: tuple[Phase, ...] = (Phase(name="train", epochs=8),)
+    lr_batch: int | None = None  # learning rates are stated for this batch size and scaled linearly
+    weight_decay: float = pydantic.Field(0.01, ge=0)  # AdamW
+    ema_decay: float = pydantic.Field(0.0, ge=0, lt=1)  # 0: off
+    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    accumulate: int = pydantic.Field(1, ge=1)  # batches per optimiser step
+    grad_clip: float | None = pydantic.Field(None, gt=0)  # norm
+    agc: float | None = pydantic.Field(None, gt=0)  # adaptive gradient clipping (Brock et al. 2021)
+    mask_weight: float = pydantic.Field(50.0, ge=0)  # of the mask loss; model.mask_decoder
+    early_stopping: int | None = pydantic.Field(None, ge=1)  # epochs without a better val_auc
+    sync_batchnorm: bool = False  # across devices
+    seed: int = pydantic.Field(0, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _phases(self) -> TrainingConfig:
+        if not self.recipe:
+            raise ValueError("training.recipe is empty; give it at least one phase")
+        earlier: list[str] = []
+        for phase in self.recipe:
+            if phase.name in earlier:
+                raise ValueError(f"training.recipe has two phases named {phase.name}")
+            if phase.distill is not None and phase.distill not in earlier:
+                raise ValueError(
+                    f"phase {phase.name}: distill={phase.distill} is not an earlier phase; "
+                    f"earlier: {', '.join(earlier) or 'none'}"
+                )
+            earlier.append(phase.name)
+        return self
+
+
+class Experiment(_Part):
+    """Everything that decides one trained model but the data."""
+
+    name: str
+    about: str = ""  # one line for the journal
+    parent: str | None = None  # the experiment this one `extends`
+    teachers: tuple[str, ...] = ()  # whose soft labels it learns from; empty: all that are given
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    tta: Literal["none", "flip"] = "none"  # test-time augmentation of its predictions
+
+    @property
+    def needs_soft_labels(self) -> bool:
+        return any(phase.labels == "soft" for phase in self.training.recipe)
+
+    @property
+    def config_hash(self) -> str:
+        """16 hex digits that change with any setting that can change the model."""
+        return hash_json(self.model_dump(mode="json", exclude={"about", "parent"}))[:16]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        return _validate(json.loads(text), where="experiment")
+
+
+def names() -> list[str]:
+    """The experiments that come with the package."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+
+
+def load(name: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment `name` (a packaged name or a YAML file), fully resolved.
+
+    Args:
+        name: "b7v3_001", or a path that ends in .yaml or .yml.
+        overrides: "dotted.key=value" strings; values are read as YAML. A phase of the recipe is
+            reached by its name: "training.recipe.warmup.epochs=3".
+
+    Raises ConfigError for an unknown experiment, key or value, naming the nearest known one.
+    """
+    path, content = _read(name)
+    for override in overrides:
+        _apply(content, override)
+    return _validate(content, where=str(path.name))
+
+
+def _read(name: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
+    """One YAML file with what it extends merged under it."""
+    path = _locate(name, beside=seen[-1].parent if seen else None)
+    if path in seen:
+        chain = " -> ".join(step.stem for step in (*seen, path))
+        raise ConfigError(f"{path}: extends itself ({chain}); remove one extends")
+    try:
+        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not YAML: {problem}") from None
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: expected settings as key: value, found {type(own).__name__}")
+    extends = own.pop("extends", None)
+    own.setdefault("name", path.stem)
+    if extends is None:
+        return path, own
+    if not isinstance(extends, str):
+        raise ConfigError(f"{path}: extends takes one experiment name, found {extends!r}")
+    _, base = _read(extends, (*seen, path))
+    base.pop("about", None)
+    own["parent"] = extends
+    return path, _merge(base, own)
+
+
+def _locate(name: str | Path, beside: Path | None) -> Path:
+    if str(name).endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_absolute() and beside is not None:
+            path = beside / path
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such experiment file; known: {', '.join(names())}")
+        return path.resolve()
+    for folder in (beside, EXPERIMENTS):
+        if folder is not None and (folder / f"{name}.yaml").is_file():
+            return (folder / f"{name}.yaml").resolve()
+    raise ConfigError(f"no experiment {str(name)!r}; {nearest(str(name), names())}")
+
+
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, mapping by mapping; any other value, a recipe too, is replaced whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r}: expected key=value, as in data.batch_size=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+    if isinstance(value, str):
+        value = _number(value)
+    *parents, last = key.split(".")
+    place: Any = content
+    for parent in parents:
+        place = _step(place, parent, key)
+    if not isinstance(place, dict):
+        raise ConfigError(f"override {override!r}: {key} has no settings of its own")
+    place[last] = value
+
+
+def _step(place: Any, word: str, key: str) -> Any:
+    if isinstance(place, list):
+        phases = {phase.get("name"): phase for phase in place if isinstance(phase, dict)}
+        if word not in phases:
+            raise ConfigError(f"no phase {word!r} in {key}; {nearest(word, map(str, phases))}")
+        return phases[word]
+    if not isinstance(place, dict):
+        raise ConfigError(f"no setting {key!r}: {word} has no settings of its own")
+    if word == "recipe" and "recipe" not in place:
+        place["recipe"] = [phase.model_dump() for phase in TrainingConfig().recipe]
+    return place.setdefault(word, {})
+
+
+def _number(text: str) -> str | float:
+    """YAML reads 5e-4 as a word; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _validate(content: Mapping[str, Any], where: str) -> Experiment:
+    try:
+        return Experiment.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        key = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            known = _settings_at(location[:-1])
+            raise ConfigError(
+                f"{where}: no setting {key!r}; {nearest(location[-1], known)}"
+            ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        found = "" if isinstance(first["input"], (dict, Phase)) else f"; found {first['input']!r}"
+        raise ConfigError(f"{where}: {key + ': ' if key else ''}{message}{found}") from None
+
+
+def _settings_at(location: Sequence[str]) -> list[str]:
+    part: type[pydantic.BaseModel] = Experiment
+    for word in location:
+        if word.isdigit():
+            continue
+        annotation = part.model_fields[word].annotation
+        nested = {"recipe": Phase}.get(word, annotation)
+        part = nested if isinstance(nested, type) and issubclass(nested, _Part) else part
+    return list(part.model_fields)

@@ -1,0 +1,173 @@
+"""The prepared data set: what every stage after `prepare` reads.
+
+dataset.json         schema version, labels, counts, folds, image size, digest
+table.parquet        one row per image, see COLUMNS
+annotations.parquet  StudyInstanceUID, label, points (JSON of [[x, y], ...], original pixels)
+images.npy           (N, S, S) uint8; row i is the image of row i of the table
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranzcr.errors import DataError
+from ranzcr.files import hash_json
+from ranzcr.labels import PATIENT, UID, LabelSchema
+from ranzcr.progress import track
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "test", "external")
+# Beside one int8 column per label (-1: unlabelled). The fold of what is not train is -1;
+# width and height are the original's in pixels, sha256 is of the image file.
+COLUMNS = (UID, PATIENT, "fold", "split", "source", "width", "height", "sha256", "cache_crc32")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A prepared data set, open for reading; the images are mapped, not loaded."""
+
+    path: Path
+    schema: LabelSchema
+    table: pd.DataFrame  # N rows
+    annotations: pd.DataFrame
+    images: np.ndarray  # (N, S, S) uint8, a read-only memory map
+    digest: str  # of the content: the same anywhere and at any time
+    folds: int
+
+    @classmethod
+    def open(cls, path: Path | str) -> Dataset:
+        """Raises DataError where it is missing, of another version, or damaged."""
+        path = Path(path)
+        described = read_description(path)
+        try:
+            table = pd.read_parquet(path / "table.parquet")
+            annotations = pd.read_parquet(path / "annotations.parquet")
+            images = np.load(path / "images.npy", mmap_mode="r")
+        except (ValueError, OSError, EOFError) as error:
+            problem = " ".join(str(error).split())[:200]
+            raise DataError(f"{path}: damaged data set ({problem}); prepare it again") from None
+        size = described["image_size"]
+        rows = sum(described["counts"][split] for split in SPLITS)
+        schema = LabelSchema(tuple(described["labels"]))
+        _refuse_other_shape(path, images, (rows, size, size))
+        _refuse_other_table(path, table, schema, rows)
+        return cls(
+            path, schema, table, annotations, images, described["digest"], described["folds"]
+        )
+
+    @property
+    def image_size(self) -> int:
+        """S, pixels per side of the cache."""
+        return self.images.shape[1]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split: train, test or external."""
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+        return np.flatnonzero(self.table["split"] == split)
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """(n, L) float32 of 0 and 1; -1 where a row is unlabelled."""
+        return self.table[list(self.schema.names)].to_numpy(np.float32)[rows]
+
+    def verify(self) -> None:
+        """Read every image and compare its checksum. Raises DataError at the first difference."""
+        expected = self.table["cache_crc32"].to_numpy()
+        for row in track(range(len(self.table)), "Verifying images"):
+            if zlib.crc32(self.images[row].data) != expected[row]:
+                uid = self.table[UID].iloc[row]
+                raise DataError(
+                    f"{self.path / 'images.npy'}: the image of {uid} (row {row}) is damaged; "
+                    "prepare the data set again"
+                )
+
+
+def write(
+    folder: Path,
+    table: pd.DataFrame,
+    annotations: pd.DataFrame,
+    schema: LabelSchema,
+    *,
+    folds: int,
+    image_size: int,
+    **more: Any,
+) -> str:
+    """Write a data set's tables and dataset.json beside its image cache; returns the digest.
+
+    Args:
+        annotations: UID, label, points (a list of [x, y]).
+        more: JSON values kept in dataset.json; they are no part of the digest.
+    """
+    annotations = annotations.assign(
+        points=[json.dumps(points) for points in annotations["points"]]
+    )
+    table.to_parquet(folder / "table.parquet", index=False)
+    annotations.to_parquet(folder / "annotations.parquet", index=False)
+    digest = _content_digest(table, annotations, folds, image_size)
+    per_split = {split: int((table["split"] == split).sum()) for split in SPLITS}
+    patients = table.loc[table["split"] == "train", PATIENT].nunique()
+    counts = {**per_split, "annotations": len(annotations), "patients": int(patients)}
+    described = {
+        "schema_version": SCHEMA_VERSION,
+        "labels": list(schema.names),
+        "counts": counts,
+        "folds": folds,
+        "image_size": image_size,
+        "digest": digest,
+        **more,
+    }
+    (folder / "dataset.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return digest
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of dataset.json. Raises DataError where it is missing, damaged or of another
+    version."""
+    file = path / "dataset.json"
+    if not file.is_file():
+        raise DataError(f"{path}: not a prepared data set (no dataset.json); make it with prepare")
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+        version = described["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{file}: damaged; prepare the data set again") from None
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{file}: schema version {version}, this ranzcr reads {SCHEMA_VERSION}; prepare again"
+        )
+    return described
+
+
+def _content_digest(
+    table: pd.DataFrame, annotations: pd.DataFrame, folds: int, image_size: int
+) -> str:
+    content = {
+        "columns": list(table.columns),
+        "rows": table.astype(str).to_numpy().tolist(),
+        "annotations": annotations.astype(str).to_numpy().tolist(),
+        "folds": folds,
+        "image_size": image_size,
+    }
+    return hash_json(content)
+
+
+def _refuse_other_shape(path: Path, images: np.ndarray, expected: tuple[int, ...]) -> None:
+    if images.shape != expected or images.dtype != np.uint8:
+        raise DataError(
+            f"{path / 'images.npy'}: found {images.dtype} {images.shape}, dataset.json says uint8 "
+            f"{expected}; prepare the data set again"
+        )
+
+
+def _refuse_other_table(path: Path, table: pd.DataFrame, schema: LabelSchema, rows: int) -> None:
+    missing = [name for name in (*COLUMNS, *schema.names) if name not in table.columns]
+    if missing or len(table) != rows:
+        found = f"missing {', '.join(missing)}" if missing else f"{len(table)} rows for {rows}"
+        raise DataError(f"{path / 'table.parquet'}: {found}; prepare the data set again")

@@ -1,0 +1,1 @@
+"""Fast AUC with intervals, and blends of several models' predictions."""

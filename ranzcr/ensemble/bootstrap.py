@@ -1,0 +1,143 @@
+"""How sure an AUC is: the patient bootstrap.
+
+Studies of one patient resemble each other, so whole patients are drawn with replacement. Drawing a
+patient twice is the same as giving each of its rows weight 2; the order of the scores never
+changes. So rows are sorted once, and a replicate is one weighted count of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ranzcr.ensemble.auc import mean_defined
+from ranzcr.progress import track
+
+# Shape suffixes: N rows, L labels, K patients, P positives, M negatives, R replicates.
+
+
+@dataclass(frozen=True)
+class _SortedLabel:
+    """One label's rows, ready for any patient weights. Patients are 0 to K - 1."""
+
+    positives_P: np.ndarray  # patient of each positive row
+    negatives_M: np.ndarray  # patient of each negative row, by rising score
+    below_P: np.ndarray  # how many negatives score below each positive
+    not_above_P: np.ndarray  # how many score below it or tie with it
+
+    @classmethod
+    def sort(cls, targets_N: np.ndarray, scores_N: np.ndarray, rows_N: np.ndarray) -> _SortedLabel:
+        positive, negative = np.flatnonzero(targets_N == 1), np.flatnonzero(targets_N == 0)
+        positive = positive[np.argsort(scores_N[positive])]
+        negative = negative[np.argsort(scores_N[negative])]
+        places = [
+            np.searchsorted(scores_N[negative], scores_N[positive], side)
+            for side in ("left", "right")
+        ]
+        return cls(rows_N[positive], rows_N[negative], *places)
+
+    def auc(self, weights_K: np.ndarray) -> float:
+        """Weighted AUC; NaN where the positives or the negatives weigh nothing."""
+        passed = np.zeros(self.negatives_M.size + 1, np.int64)  # weight of the first m negatives
+        np.cumsum(weights_K[self.negatives_M], out=passed[1:])
+        weights_P = weights_K[self.positives_P]
+        pairs = int(weights_P.sum()) * int(passed[-1])
+        if pairs == 0:
+            return float("nan")
+        won = weights_P @ (passed[self.below_P] + passed[self.not_above_P])
+        return int(won) / (2 * pairs)
+
+
+class PatientAuc:
+    """Label AUCs of one set of predictions under patient weights.
+
+    Args:
+        targets_NL: 1, 0, or below 0 / NaN where a row is left out for a label.
+        scores_NL: finite scores.
+        patients_N: patient of each row; a row without one ("") is a patient of its own.
+    """
+
+    def __init__(
+        self, targets_NL: np.ndarray, scores_NL: np.ndarray, patients_N: np.ndarray
+    ) -> None:
+        if np.shape(targets_NL) != np.shape(scores_NL) or len(patients_N) != len(targets_NL):
+            raise ValueError(
+                f"targets {np.shape(targets_NL)}, scores {np.shape(scores_NL)} and "
+                f"{len(patients_N)} patients do not match"
+            )
+        rows_N, self.patients = _number_patients(np.asarray(patients_N))
+        columns = zip(np.asarray(targets_NL).T, np.asarray(scores_NL).T, strict=True)
+        self._labels = [_SortedLabel.sort(targets, scores, rows_N) for targets, scores in columns]
+
+    def label_aucs(self, weights_K: np.ndarray) -> np.ndarray:
+        """(L,) AUCs with patient k counted `weights_K[k]` times, whole numbers.
+
+        Patients are in order of appearance. (Integers: numpy adds them up 7 times as fast.)
+        """
+        return np.array([label.auc(weights_K) for label in self._labels])
+
+
+def interval(
+    targets_NL: np.ndarray,
+    scores_NL: np.ndarray,
+    patients_N: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval (lo, hi) of the macro AUC by resampling patients.
+
+    A label that a replicate leaves without a class is left out of that replicate's mean. Both ends
+    are NaN where no replicate has an AUC.
+    """
+    auc = PatientAuc(targets_NL, scores_NL, patients_N)
+    draws = _draws(auc.patients, replicates, seed)
+    macros_R = np.array([mean_defined(auc.label_aucs(weights)) for weights in draws])
+    macros_R = macros_R[~np.isnan(macros_R)]
+    if not macros_R.size:
+        return float("nan"), float("nan")
+    lo, hi = np.quantile(macros_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(lo), float(hi)
+
+
+def paired(
+    targets_NL: np.ndarray,
+    a_NL: np.ndarray,
+    b_NL: np.ndarray,
+    patients_N: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Share of the patient bootstrap's replicates in which a's macro AUC beats b's; a tie is half.
+
+    Both see the same patients. A label that loses a class is left out for both. NaN where no
+    replicate has an AUC.
+    """
+    auc_a = PatientAuc(targets_NL, a_NL, patients_N)
+    auc_b = PatientAuc(targets_NL, b_NL, patients_N)
+    draws = _draws(auc_a.patients, replicates, seed)
+    gains_R = np.array([mean_defined(auc_a.label_aucs(w) - auc_b.label_aucs(w)) for w in draws])
+    gains_R = gains_R[~np.isnan(gains_R)]
+    return float((np.sign(gains_R) + 1).mean() / 2) if gains_R.size else float("nan")
+
+
+def _number_patients(patients_N: np.ndarray) -> tuple[np.ndarray, int]:
+    """Patients as 0 to K - 1 in order of appearance, and K."""
+    known = patients_N.astype(str)
+    alone = np.char.add("\0row ", np.arange(known.size).astype(str))
+    _, first, rows_N = np.unique(
+        np.where(known == "", alone, known), return_index=True, return_inverse=True
+    )
+    rank_K = np.empty(first.size, np.int64)
+    rank_K[np.argsort(first)] = np.arange(first.size)
+    return rank_K[rows_N], first.size
+
+
+def _draws(patients: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield `replicates` times how often each of K patients was drawn, (K,) int64."""
+    rng = np.random.default_rng(seed)
+    for _ in track(range(replicates), "Bootstrap replicates"):
+        drawn = rng.integers(patients, size=patients)
+        yield np.bincount(drawn, minlength=patients)

@@ -1,0 +1,94 @@
+"""Scoring predictions against a table of labels: macro AUC, its interval, each label's AUC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ranzcr import predictions
+from ranzcr.ensemble.auc import label_aucs, mean_defined
+from ranzcr.ensemble.bootstrap import interval
+from ranzcr.errors import DataError
+from ranzcr.labels import PATIENT, UID, LabelSchema
+from ranzcr.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What train.csv says of N studies."""
+
+    uids: np.ndarray  # (N,) of str
+    targets: np.ndarray  # (N, L) int8, 0 or 1
+    patients: np.ndarray  # (N,) of str; "" where the table has no patients
+    schema: LabelSchema
+
+    @classmethod
+    def read(cls, train_csv: Path | str) -> Truth:
+        """Read the labels. Raises DataError for a table that is not one of 0s and 1s."""
+        try:
+            table = pd.read_csv(train_csv, dtype={UID: str, PATIENT: str})
+        except (OSError, ValueError) as error:
+            problem = " ".join(str(error).split())[:200]
+            raise DataError(f"{train_csv}: not a table of labels ({problem})") from None
+        if UID not in table.columns:
+            raise DataError(f"{train_csv}: no column {UID}; found {', '.join(table.columns)}")
+        schema = LabelSchema.from_columns(table.columns, where=str(train_csv))
+        wrong = ~table[list(schema.names)].isin([0, 1]).to_numpy()
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{train_csv}: {table[UID].iloc[row]} has "
+                f"{table[schema.names[column]].iloc[row]} for {schema.names[column]}; expected 0 or 1"
+            )
+        patients = table[PATIENT].fillna("") if PATIENT in table else pd.Series("", table.index)
+        return cls(
+            table[UID].to_numpy(str),
+            table[list(schema.names)].to_numpy(np.int8),
+            patients.to_numpy(str),
+            schema,
+        )
+
+    def of(self, uids: np.ndarray, where: str = "predictions") -> Truth:
+        """The rows of `uids`, in their order. Raises DataError for a study that has no labels."""
+        rows = pd.Index(self.uids).get_indexer(pd.Index(uids))
+        if (rows < 0).any():
+            unknown = np.asarray(uids)[rows < 0]
+            raise DataError(
+                f"{where}: {len(unknown)} studies have no labels, {unknown[0]} among them; "
+                "give the table that they come from"
+            )
+        return Truth(self.uids[rows], self.targets[rows], self.patients[rows], self.schema)
+
+
+def summary(predicted: Predictions, truth: Truth) -> dict[str, Any]:
+    """Macro AUC, its 95% interval by patient bootstrap, and each label's AUC.
+
+    Keys: rows, patients, macro_auc, macro_auc_lo, macro_auc_hi, auc {label: AUC}. An AUC that is
+    not defined (a label without a positive or a negative row) is None. Rows must match.
+    """
+    aucs = label_aucs(truth.targets, predicted.values)
+    lo, hi = interval(truth.targets, predicted.values, truth.patients)
+    return {
+        "rows": len(truth.uids),
+        "patients": len(set(truth.patients) - {""}),
+        "macro_auc": defined(mean_defined(aucs)),
+        "macro_auc_lo": defined(lo),
+        "macro_auc_hi": defined(hi),
+        "auc": {name: defined(auc) for name, auc in zip(truth.schema.names, aucs, strict=True)},
+    }
+
+
+def score(predictions_file: Path | str, train_csv: Path | str) -> dict[str, Any]:
+    """`summary` of a predictions file against train.csv; its studies may be a part of the table's."""
+    truth = Truth.read(train_csv)
+    predicted = predictions.read(predictions_file, truth.schema)
+    return summary(predicted, truth.of(predicted.uids, where=str(predictions_file)))
+
+
+def defined(value: float) -> float | None:
+    """None for NaN, which JSON does not have."""
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,96 @@
+"""What can go wrong for a user, as a tree:
+
+    RanzcrError            one line: which file or key, what was found, what to do; exit code 2
+    ├── ConfigError        an experiment, an override, a command line value
+    ├── DataError          a table, an image, a data set, a predictions file
+    ├── OutputError        a full disk, a read-only folder, an output that is in the way
+    ├── TrackingError      MLflow: unreachable, refused, not found
+    └── PipelineError      a stage of a pipeline failed; names the stage
+
+A caller's mistake is a ValueError, and what cannot happen is an assert: neither belongs here.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class RanzcrError(Exception):
+    """A problem that the user can mend; its text is one line."""
+
+
+class ConfigError(RanzcrError):
+    """A setting is unknown, has the wrong type, or contradicts another one."""
+
+
+class DataError(RanzcrError):
+    """A file of data is missing, damaged, or does not say what it must."""
+
+
+class OutputError(RanzcrError):
+    """An output cannot be written."""
+
+
+class TrackingError(RanzcrError):
+    """MLflow does not answer, refuses, or does not know what was asked for."""
+
+
+class PipelineError(RanzcrError):
+    """A stage of a pipeline failed."""
+
+
+_OS_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run it again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run it again",
+    errno.EROFS: "the folder is read-only; choose an output you can write to",
+    errno.EACCES: "permission denied; choose a path you can use",
+    errno.EPERM: "permission denied; choose a path you can use",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EISDIR: "it is a folder where a file was expected",
+    errno.ENOENT: "no such file or folder; check the path",
+    errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
+}
+
+
+def from_os_error(error: OSError) -> RanzcrError | None:
+    """The one line for an operating system error that the user can mend, or None for any other."""
+    advice = _OS_ADVICE.get(error.errno or 0)
+    if advice is None:
+        return None
+    return OutputError(f"{error.filename or 'output'}: {advice}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` for a word that is not known; names them all where none is near."""
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+
+
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Turn an error that the user can mend into one line on stderr and exit code 2.
+
+    `what` names who speaks: a stage, or the command line. Any other error passes through.
+    """
+    try:
+        yield
+    except RanzcrError as error:
+        _exit(what, error)
+    except OSError as error:
+        known = from_os_error(error)
+        if known is None:
+            raise
+        _exit(what, known)
+
+
+def _exit(what: str, error: RanzcrError) -> None:
+    print(f"{what}: {' '.join(str(error).split())}", file=sys.stderr)
+    raise SystemExit(2) from None

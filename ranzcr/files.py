@@ -1,0 +1,66 @@
+"""Writing files so that nothing is ever half-written, and naming contents by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ranzcr.errors import OutputError
+
+
+@contextmanager
+def replacing(target: Path | str) -> Iterator[Path]:
+    """Yield a path beside `target` to write a file or a folder to; rename it on success.
+
+    On any error what was written beside is removed and `target` stays as it was. The yielded path
+    does not exist yet and keeps the target's suffix. A folder that stands at `target` is replaced
+    whole.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
+    written = holder / target.name
+    try:
+        yield written
+        if not written.exists():
+            raise OutputError(f"{target}: nothing was written")
+        if target.is_dir() and not target.is_symlink():
+            target.rename(holder / "replaced")
+        written.replace(target)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON, keys in the order given, by `replacing`."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def hash_file(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a JSON value with sorted keys, as 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_folder(folder: Path | str, pattern: str = "**/*") -> str:
+    """SHA-256 over the relative names and contents of a folder's files, not over paths or times."""
+    folder = Path(folder)
+    contents = {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+    return hash_json(contents)

@@ -1,0 +1,162 @@
+"""Competition folder -> prepared data set: validated, dealt into folds, images cached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ranzcr.data import cache, competition, dataset
+from ranzcr.data.competition import Competition
+from ranzcr.data.folds import assign_folds
+from ranzcr.errors import DataError, OutputError
+from ranzcr.files import hash_file, hash_json, replacing
+from ranzcr.labels import PATIENT, UID
+from ranzcr.progress import track
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """The data set at `path` and how many images of each split it holds."""
+
+    path: Path
+    digest: str
+    train: int
+    test: int
+    external: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Options:
+    size: int
+    folds: int
+    seed: int
+    skip_bad: bool
+
+
+def run(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    size: int = 512,
+    folds: int = 5,
+    seed: int = 0,
+    skip_bad: bool = False,
+) -> PrepareResult:
+    """Prepare the competition in `folder`; `out` becomes the data set.
+
+    Where `out` already holds the outcome of the same content and options, nothing is written.
+
+    Args:
+        size: S of the image cache, pixels per side.
+        folds: K; patients stay whole.
+        skip_bad: leave out images that are missing or damaged and list them in
+            `out`/skipped.csv; otherwise the first one is a DataError.
+
+    Raises DataError for a bad table or image, ConfigError for too many folds, OutputError where
+    `out` holds something else.
+    """
+    folder, out = Path(folder), Path(out)
+    options = _Options(size, folds, seed, skip_bad)
+    _refuse_other_output(out)
+    source = competition.read(folder)
+    if not skip_bad:
+        _refuse_missing_images(source)
+    if not _is_done(source, out, options):
+        with replacing(out) as beside:
+            _build(source, beside, options)
+    described = dataset.read_description(out)
+    splits = {split: described["counts"][split] for split in dataset.SPLITS}
+    return PrepareResult(out, described["digest"], **splits, skipped=described["skipped"])
+
+
+def _build(source: Competition, out: Path, options: _Options) -> None:
+    out.mkdir()
+    present = source.studies[source.studies["file"] != ""].reset_index(drop=True)
+    files = [source.path / file for file in present["file"]]
+    facts = cache.build(out / "images.npy", files, options.size, skip_bad=options.skip_bad)
+    read = pd.concat([present, facts], axis=1)
+    good = facts["problem"] == ""
+    bad = pd.concat([source.missing.assign(problem="there is no such image"), read[~good]])
+    if len(bad):
+        bad[[UID, "file", "problem"]].to_csv(out / "skipped.csv", index=False)
+    table = read[good].reset_index(drop=True)
+    table["fold"] = _fold_column(source, table, options)
+    dataset.write(
+        out,
+        table[[UID, *source.schema.names, *dataset.COLUMNS[1:]]],
+        source.annotations[source.annotations[UID].isin(table[UID])],
+        source.schema,
+        folds=options.folds,
+        image_size=options.size,
+        skipped=len(bad),
+        input=_input_digest(source, facts["sha256"].tolist(), options),
+    )
+
+
+def _fold_column(source: Competition, table: pd.DataFrame, options: _Options) -> np.ndarray:
+    """The fold of each row; -1 for what is not train."""
+    train = (table["split"] == "train").to_numpy()
+    if not train.any():
+        raise DataError(f"{source.path / 'train'}: none of its images can be read")
+    labels = table.loc[train, list(source.schema.names)].to_numpy()
+    patients = table.loc[train, PATIENT].to_numpy()
+    folds = np.full(len(table), -1, np.int8)
+    folds[train] = assign_folds(labels, patients, options.folds, options.seed)
+    return folds
+
+
+def _is_done(source: Competition, out: Path, options: _Options) -> bool:
+    """Whether `out` is the whole outcome of this very content and these options."""
+    if not out.exists():
+        return False
+    try:
+        dataset.Dataset.open(out)
+        stored = dataset.read_description(out).get("input")
+    except DataError:
+        return False
+    files = [source.path / file for file in source.studies["file"] if file]
+    return stored == _input_digest(source, _hash_files(files), options)
+
+
+def _hash_files(files: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(track(pool.map(hash_file, files), "Checking images", len(files)))
+
+
+def _input_digest(source: Competition, sha256: Sequence[str], options: _Options) -> str:
+    """All that decides the outcome; `sha256` is of each image that is there, in order."""
+    content = {
+        "schema_version": dataset.SCHEMA_VERSION,
+        "columns": list(source.studies.columns),
+        "studies": source.studies.astype(str).to_numpy().tolist(),
+        "annotations": source.annotations.astype(str).to_numpy().tolist(),
+        "images": list(sha256),
+        "options": asdict(options),
+    }
+    return hash_json(content)
+
+
+def _refuse_other_output(out: Path) -> None:
+    if not out.exists() or (out / "dataset.json").is_file():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise OutputError(f"{out}: it exists and is not a prepared data set; choose another output")
+
+
+def _refuse_missing_images(source: Competition) -> None:
+    missing = source.missing
+    if missing.empty:
+        return
+    first = missing.iloc[0]
+    place = source.path / first["split"] / f"{first[UID]}.jpg"
+    others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+    raise DataError(
+        f"{place}: no such image{others}; add it (.jpg or .png), or leave it out by --skip-bad"
+    )

@@ -1,0 +1,236 @@
+"""The lab journal: one row per single model, set of soft labels, or ensemble."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from mlflow.entities import Run as MlflowRun
+from rich.console import Console
+from rich.table import Table
+
+from ranzcr.errors import ConfigError, TrackingError, nearest
+from ranzcr.tracking import server
+from ranzcr.tracking.runs import Run
+
+KINDS = ("single", "pseudo", "ensemble")  # in the order they are shown
+FORMATS = ("table", "md", "csv")
+_NUMBERS = ["cv_auc", "cv_auc_lo", "cv_auc_hi", "lb_public", "lb_private", "gpu_hours"]
+COLUMNS = [
+    *["kind", "experiment", "parent", "backbone", "head", "image_size", "folds"],
+    *["teachers", "members", *_NUMBERS, "decision", "run_id"],
+]
+_PAGE = 5000  # runs per request
+
+
+def rows(kind: str | None = None, sort: str = "cv_auc", limit: int | None = None) -> pd.DataFrame:
+    """The journal, best first; columns are COLUMNS.
+
+    Args:
+        kind: single, pseudo or ensemble; None for all.
+        sort: a column; numbers fall, words rise, what is not there comes last.
+        limit: at most so many rows.
+
+    Raises ConfigError for an unknown kind or column, TrackingError where MLflow does not answer.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"no kind {kind!r} in the journal; {nearest(kind, KINDS)}")
+    if sort not in COLUMNS:
+        raise ConfigError(f"no column {sort!r} in the journal; {nearest(sort, COLUMNS)}")
+    frame = pd.DataFrame([_row(run) for run in _top_level_runs(kind)], columns=COLUMNS)
+    frame[_NUMBERS] = frame[_NUMBERS].astype(float)
+    frame = frame.sort_values(
+        sort, ascending=sort not in _NUMBERS, na_position="last", kind="stable"
+    )
+    return frame.iloc[:limit].reset_index(drop=True)
+
+
+def render(frame: pd.DataFrame, form: str = "table") -> str:
+    """`rows` as text: a table for the terminal, Markdown, or CSV with every column."""
+    if form == "csv":
+        return frame.to_csv(index=False)
+    if form == "md":
+        return _markdown(frame)
+    if form == "table":
+        return _tables(frame)
+    raise ConfigError(f"no format {form!r}; {nearest(form, FORMATS)}")
+
+
+def set_lb(name: str, *, public: float | None = None, private: float | None = None) -> str:
+    """Record leaderboard scores of a top-level run, given by its run id or its name.
+
+    Returns the run id. Raises TrackingError for a name that is unknown, or that several runs have.
+    """
+    for score in (public, private):
+        if score is not None and not 0 <= score <= 1:
+            raise ConfigError(f"leaderboard score {score}: expected an AUC from 0 to 1")
+    run = Run(server.connect(), _resolve(name))
+    run.log_metrics({"lb_public": public, "lb_private": private})
+    run.flush()
+    return run.run_id
+
+
+@dataclass(frozen=True)
+class Ui:
+    """How to look at the journal in a browser: start `argv` with `env` added, then open `link`.
+
+    `argv` is empty where a server already runs.
+    """
+
+    link: str
+    argv: list[str] = field(default_factory=list)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def ui_command(port: int = 5000) -> Ui:
+    """The command that opens MLflow on the journal, on this machine only."""
+    uri = server.tracking_uri()
+    place = server.experiment_id(server.connect())
+    # Without workflowType the page opens in MLflow's GenAI mode.
+    page = f"/#/experiments/{place}/runs?workflowType=machine_learning"
+    if uri.startswith("http"):
+        return Ui(f"{server.shown(uri).rstrip('/')}{page}")
+    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    file = server.sqlite_file(uri)
+    if file is not None:
+        argv += ["--artifacts-destination", str(file.parent / "artifacts")]
+    argv += ["--host", "127.0.0.1", "--port", str(port)]
+    # Without the job workers it takes a third of the memory and starts sooner.
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return Ui(f"http://127.0.0.1:{port}{page}", argv, env)
+
+
+def _top_level_runs(kind: str | None) -> list[MlflowRun]:
+    client = server.connect()
+    wanted = f"tags.kind = '{kind}'" if kind else "tags.kind != 'fold'"
+    found: list[MlflowRun] = []
+    token: str | None = None
+    with server.translated(client.tracking_uri):
+        places = [server.experiment_id(client)]
+        while True:
+            page = client.search_runs(places, wanted, max_results=_PAGE, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+
+def _row(run: MlflowRun) -> dict[str, object]:
+    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
+    return {
+        "kind": tags["kind"],
+        "experiment": tags.get("experiment", run.info.run_name),
+        "parent": tags.get("parent", ""),
+        "backbone": params.get("cfg.model.backbone", ""),
+        "head": params.get("cfg.model.head", ""),
+        "image_size": params.get("cfg.data.image_size", ""),
+        "folds": tags.get("folds", ""),
+        "teachers": tags.get("teachers", ""),
+        "members": _members(tags),
+        **{name: metrics.get(name) for name in _NUMBERS},
+        "decision": tags.get("decision", ""),
+        "run_id": run.info.run_id,
+    }
+
+
+def _members(tags: Mapping[str, str]) -> str:
+    """A blend's members with their weights: "smoke_a:0.600 smoke_b:0.400"."""
+    weights = json.loads(tags.get("weights", "{}"))
+    return " ".join(f"{name}:{weight:.3f}" for name, weight in weights.items())
+
+
+def _resolve(name: str) -> str:
+    frame = rows()
+    if name in set(frame.run_id):
+        return name
+    same = frame.run_id[frame.experiment == name]
+    if len(same) == 1:
+        return same.iloc[0]
+    if len(same):
+        raise TrackingError(f"{len(same)} runs are named {name}; give one of {', '.join(same)}")
+    if frame.empty:
+        raise TrackingError(f"no run {name!r}: the journal is empty; run a pipeline first")
+    raise TrackingError(f"no run {name!r} in the journal; {nearest(name, frame.experiment)}")
+
+
+def _interval(row: pd.Series) -> str:
+    """CV with its interval, "0.8123 [0.7812, 0.8410]"; "" where there is none."""
+    if math.isnan(row["cv_auc"]):
+        return ""
+    if math.isnan(row["cv_auc_lo"]) or math.isnan(row["cv_auc_hi"]):
+        return f"{row['cv_auc']:.4f}"
+    return f"{row['cv_auc']:.4f} [{row['cv_auc_lo']:.3f}, {row['cv_auc_hi']:.3f}]"
+
+
+_SHOWN = {
+    "single": ["parent", "backbone", "head", "image_size", "folds", "teachers"],
+    "pseudo": ["teachers"],
+    "ensemble": ["members"],
+}
+_SCORES = ["CV [95%]", "LB public", "LB private", "GPU h", "decision", "run"]
+
+
+def _tables(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return "The journal is empty: run a pipeline, or train a fold.\n"
+    text = io.StringIO()
+    width = None if sys.stdout.isatty() else 200
+    console = Console(file=text, width=width)
+    for kind in KINDS:
+        part = frame[frame.kind == kind]
+        if len(part):
+            console.print(_table(kind, part))
+    return text.getvalue()
+
+
+def _table(kind: str, part: pd.DataFrame) -> Table:
+    table = Table(title=kind, title_justify="left", title_style="bold")
+    for heading in _headings(kind):
+        table.add_column(heading, overflow="fold")
+    for _, row in part.iterrows():
+        table.add_row(*_cells(kind, row))
+    return table
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    lines: list[str] = []
+    for kind in KINDS:
+        part = frame[frame.kind == kind]
+        if part.empty:
+            continue
+        headings = _headings(kind)
+        lines += [f"## {kind}", "", _md_line(headings), _md_line(["---"] * len(headings))]
+        lines += [_md_line(_cells(kind, row)) for _, row in part.iterrows()] + [""]
+    return "\n".join(lines)
+
+
+def _md_line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _headings(kind: str) -> list[str]:
+    if kind == "pseudo":  # soft labels have no score
+        return ["experiment", *_SHOWN[kind], "decision", "run"]
+    return ["experiment", *_SHOWN[kind], *_SCORES]
+
+
+def _cells(kind: str, row: pd.Series) -> list[str]:
+    ends = [row["decision"], row["run_id"][:8]]
+    scores = [
+        _interval(row),
+        _number(row["lb_public"], 5),
+        _number(row["lb_private"], 5),
+        _number(row["gpu_hours"], 1),
+    ]
+    told = [row["experiment"], *(row[name] for name in _SHOWN[kind])]
+    return [str(cell) for cell in (told + ends if kind == "pseudo" else told + scores + ends)]
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,215 @@
+"""Which MLflow, is it there, and every failure of it in one line.
+
+MLFLOW_TRACKING_URI wins where it is set; else the journal is SQLite in ranzcr's home folder, and
+needs no server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import mlflow.exceptions
+import requests
+import sqlalchemy.exc
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.telemetry import set_telemetry_client
+
+from ranzcr.errors import TrackingError
+from ranzcr.home import home
+
+EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
+
+_HURRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # seconds
+_CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI where it is set, else `sqlite:///<home>/mlflow.db`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def shown(uri: str) -> str:
+    """`uri` without the user and the password that it may carry."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def connect() -> MlflowClient:
+    """A client of the journal, which is known to answer. Makes the local journal where none is.
+
+    Raises TrackingError within 10 s where MLflow does not answer, refuses, or its file is damaged.
+    """
+    uri = tracking_uri()
+    _quiet()
+    with translated(uri), hurried():
+        if sqlite_file(uri):
+            _prepare_sqlite(uri)
+        client = MlflowClient(uri, registry_uri=uri)
+        _ensure_experiment(client, uri)
+    return client
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The id of the MLflow experiment that is the journal."""
+    with translated(client.tracking_uri):
+        found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        raise TrackingError(f"MLflow at {shown(client.tracking_uri)} lost experiment {EXPERIMENT}")
+    return found.experiment_id
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file behind a sqlite URI, None for any other."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path != uri and path not in ("", ":memory:") else None
+
+
+@contextmanager
+def exclusive(uri: str, name: str = "write") -> Iterator[None]:
+    """Hold the local journal's lock `name`; nothing to hold where a server orders its clients."""
+    file = sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.{name}.lock"):
+        yield
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Within it a server that does not answer is found out in seconds, not in 4 minutes."""
+    before = {key: os.environ.get(key) for key in _HURRY}
+    os.environ.update(_HURRY)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key)
+            if value is not None:
+                os.environ[key] = value
+
+
+@contextmanager
+def translated(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into a TrackingError of one line, without credentials."""
+    try:
+        yield
+    except (
+        mlflow.exceptions.MlflowException,
+        sqlalchemy.exc.SQLAlchemyError,
+        sqlite3.Error,
+        requests.RequestException,
+    ) as error:
+        raise TrackingError(f"MLflow at {shown(uri)} {_problem(error, uri)}") from None
+
+
+def _problem(error: Exception, uri: str) -> str:
+    """What happened and what to do, to go on after "MLflow at ..."."""
+    text = " ".join(str(error).split())
+    local = "or unset MLFLOW_TRACKING_URI to use the local journal"
+    away = _unreachable(error)
+    if away is not None:
+        return f"does not answer ({away}); start it, {local}"
+    status = getattr(error, "get_http_status_code", lambda: 0)()
+    if "Invalid Host header" in text:
+        return "refuses this host name; start it with --allowed-hosts naming it"
+    if status in (401, 403):
+        return (
+            f"refuses access ({status}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if "not a database" in text or "malformed" in text:
+        return "is damaged; restore it from a backup, or move it away to start a new journal"
+    if "Can't locate revision" in text or "out-of-date database schema" in text:
+        return (
+            f"was written by another version than mlflow {mlflow.__version__}; install the version "
+            f"that wrote it, or back it up and run: mlflow db upgrade {shown(uri)}"
+        )
+    return f"failed: {_short(text.replace(uri, shown(uri)))}"
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the server did not answer or was too busy: worth another try later."""
+    busy = "database is locked" in str(error)
+    status = getattr(error, "get_http_status_code", lambda: 0)()
+    return busy or _unreachable(error) is not None or status in (429, 502, 503, 504)
+
+
+def _unreachable(error: BaseException) -> str | None:
+    """Why there was no answer, or None where there was one."""
+    chain = _chain(error)
+    if any(isinstance(link, requests.Timeout) for link in chain):
+        return "no answer in time"
+    if not any(isinstance(link, requests.ConnectionError) for link in chain):
+        return None
+    text = " ".join(map(str, chain))
+    reasons = {
+        "Connection refused": "connection refused",
+        "Failed to resolve": "unknown host name",
+        "Name or service not known": "unknown host name",
+        "Connection aborted": "connection closed",
+    }
+    return next((reason for sign, reason in reasons.items() if sign in text), "no connection")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    links: list[BaseException] = []
+    while error is not None and error not in links:
+        links.append(error)
+        error = error.__cause__ or error.__context__
+    return links
+
+
+def _short(text: str) -> str:
+    text = re.sub(r"//[^/@\s]+@", "//", text)
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+@cache
+def _quiet() -> None:
+    """No usage reports to mlflow.org, no "View run at", no migration log."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    set_telemetry_client()  # mlflow asked when it was imported; ask again
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _prepare_sqlite(uri: str) -> None:
+    """Make the schema under a lock: two first processes would otherwise migrate at once."""
+    file = sqlite_file(uri)
+    assert file is not None
+    with exclusive(uri, "schema"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file)
+        try:
+            # Readers and a writer do not block each other: folds log while the journal is read.
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+        MlflowClient(uri, registry_uri=uri)
+
+
+def _ensure_experiment(client: MlflowClient, uri: str) -> None:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return
+    file = sqlite_file(uri)
+    artifacts = (file.parent / "artifacts").as_uri() if file else None
+    try:
+        client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+    except mlflow.exceptions.MlflowException:
+        # Another process may have made it in between.
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            raise

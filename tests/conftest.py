@@ -1,0 +1,51 @@
+"""Fixtures shared by all rooms: tiny real data, made once per session, and a home of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported anywhere: tiny tensors on two cores are slower with threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the user's journal or reads it."""
+    monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "home"))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def competition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A competition folder of 24 phantom studies of 128 px. Copy it before you change it."""
+    from ranzcr.data import phantom
+
+    out = tmp_path_factory.mktemp("phantoms") / "competition"
+    return phantom.write_competition(out, studies=24, size=128, seed=0, workers=1)
+
+
+@pytest.fixture(scope="session")
+def dataset(competition: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, prepared at 64 px with 3 folds."""
+    from ranzcr.stages import prepare
+
+    out = tmp_path_factory.mktemp("prepared") / "dataset"
+    prepare.run(competition, out, size=64, folds=3, seed=0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data beside the project; skips where it is absent."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data (../shared/data) is not beside this checkout")
+    return folder
