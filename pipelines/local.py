@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -104,11 +105,14 @@ def _kfp(root: Path, runner: _Runner) -> Iterator[None]:
     kfp_cache._cache_singleton = _ContentCache(str(root / "cache"), runner)
     kfp_cache._cache_singleton_root = str(root / "cache")
     before = subprocess_task_handler.run_local_subprocess
+    logger = logging.getLogger()
+    logged = logger.level, logger.handlers[:]  # kfp's threads restore each other's
     subprocess_task_handler.run_local_subprocess = runner.execute
     try:
         yield
     finally:
         subprocess_task_handler.run_local_subprocess = before
+        logger.level, logger.handlers[:] = logged
         kfp_cache.reset_local_cache_singleton()
         shutil.rmtree(workspace, ignore_errors=True)
 
@@ -258,7 +262,8 @@ def _name(stage: str, arguments: Mapping[str, Any]) -> str:
     checkpoint = arguments.get("checkpoint")
     if checkpoint:
         return f"{stage} {checkpoint['experiment']} fold {checkpoint['fold']}"
-    return " ".join([stage, ", ".join(map(_experiment_name, arguments.get("experiments", [])))])
+    experiments = ", ".join(map(_experiment_name, arguments.get("experiments", [])))
+    return f"{stage} {experiments}".strip()
 
 
 def _experiment_name(text: str) -> str:

@@ -33,6 +33,9 @@ def replacing(target: Path | str) -> Iterator[Path]:
         if target.is_dir() and not target.is_symlink():
             target.rename(holder / "replaced")
         written.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a write to a full disk names no file
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 

@@ -11,6 +11,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import pytest
 
+pytest_plugins = ["journal_fixtures"]
+
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
 

@@ -74,13 +74,14 @@ def line_masks(
     """
     masks = np.zeros((len(families), size, size), np.uint8)
     scale = _scale(size, width, height)
-    thickness = max(1, round(LINE_WIDTH * float(scale.mean())))
     for label, points in lines:
         polyline = np.round(np.asarray(points, float) * scale).astype(np.int32)
-        # A line of one point is a dot: polylines draws it as a line onto itself.
-        mask = masks[families.index(family_of(label))]
-        cv2.polylines(mask, [np.atleast_2d(polyline)], False, 1, thickness)
-    return masks
+        polyline = np.vstack([polyline, polyline[-1:]])  # so that a single point is drawn too
+        cv2.polylines(masks[families.index(family_of(label))], [polyline], False, 1)
+    # Thickened by hand: OpenCV 5 draws a line of thickness 3 five pixels wide.
+    across = np.maximum(1, np.round(LINE_WIDTH * scale)).astype(int)
+    pen = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, across.tolist())
+    return np.stack([cv2.dilate(mask, pen) for mask in masks]) if families else masks
 
 
 def annotated_families(labels: Iterable[str], schema: LabelSchema) -> tuple[str, ...]:

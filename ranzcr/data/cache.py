@@ -28,8 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_EXIF_ORIENTATION = 0x0112
-_REDUCED = ((8, cv2.IMREAD_REDUCED_GRAYSCALE_8), (4, cv2.IMREAD_REDUCED_GRAYSCALE_4))
+_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 
 @dataclass(frozen=True)
@@ -100,44 +99,25 @@ def decode(data: bytes, size: int) -> tuple[np.ndarray, int, int]:
     """JPEG or PNG bytes -> (size, size) uint8 grey, original width and height.
 
     The whole image is squeezed to a square. Colour becomes luminance; 16 bits are scaled from
-    their own range to 8. A JPEG of at least 4 or 8 times `size` is decoded at a quarter or an
-    eighth: the same blocks averaged by the decoder.
+    their own range to 8. Decoded in full: OpenCV's reduced decoding of JPEGs is up to twice as
+    fast but blurs the thin lines that matter here (benchmarks/prepare.py).
 
     Raises ValueError for what is empty, cut off or not an image.
     """
     if not data:
         raise ValueError("the file is empty")
-    # Older OpenCV fills what is cut off with grey and says nothing.
+    # Some versions of OpenCV fill what is cut off with grey and say nothing. An end marker is in
+    # a whole JPEG's last scan; an earlier one may be a thumbnail's.
     if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise ValueError("the JPEG is truncated: it has no end marker")
-    width, height = _header_size(data)
-    flags = _decode_flags(data, min(width, height) / size)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise ValueError("the image is damaged or truncated: it cannot be decoded")
-    return _to_square(image, size), width, height
-
-
-def _header_size(data: bytes) -> tuple[int, int]:
-    """Width and height as OpenCV will decode them, which turns an image as its EXIF says."""
-    from PIL import Image
-
+        raise ValueError("the JPEG is truncated (no end marker)")
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "MPO")) as header:
-            width, height = header.size
-            turned = header.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise ValueError("it is not a JPEG or PNG image") from None
-    return (height, width) if turned else (width, height)
-
-
-def _decode_flags(data: bytes, ratio: float) -> int:
-    """`ratio`: the original's shorter side over the cache's."""
-    if data.startswith(_JPEG_START):
-        for divisor, flag in _REDUCED:
-            if ratio >= divisor:
-                return flag
-    return cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _GREY)
+    except cv2.error:  # beyond OpenCV's limit of pixels
+        image = None
+    if image is None:
+        raise ValueError("not a whole JPEG or PNG image: it cannot be decoded")
+    height, width = image.shape
+    return _to_square(image, size), width, height
 
 
 def _to_square(image: np.ndarray, size: int) -> np.ndarray:

@@ -13,7 +13,6 @@ The tables decide: an image that no table names is not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,17 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 COMPETITION = "competition"  # the source of train and test images
 
 # Columns of the prepared table, which no label may be named like.
-_RESERVED = ("fold", "split", "source", "file", "width", "height", "sha256", "cache_crc32")
+_RESERVED = (
+    "fold",
+    "split",
+    "source",
+    "file",
+    "width",
+    "height",
+    "sha256",
+    "cache_crc32",
+    "problem",
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Competition:
     studies: pd.DataFrame
     annotations: pd.DataFrame
 
-    @cached_property
+    @property
     def missing(self) -> pd.DataFrame:
         """The studies that have no image."""
         return self.studies[self.studies["file"] == ""]
@@ -62,8 +71,8 @@ def read(path: Path | str) -> Competition:
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; give a folder with train.csv and train/")
     schema, train = read_train(path / "train.csv")
-    fixes = _read_corrections(path / "corrections.csv", schema, train)
-    _apply_corrections(train, fixes)
+    fixes = read_corrections(path / "corrections.csv", schema, train)
+    train = correct_labels(train, fixes)
     drawn = _read_annotations(path / "train_annotations.csv", schema, train)
     studies = pd.concat(
         [_train_studies(path, train), _test_studies(path, schema), *_external_studies(path)],
@@ -151,7 +160,8 @@ def _zero_or_one(csv: Path, table: pd.DataFrame, name: str) -> np.ndarray:
     return values.astype(np.int8)
 
 
-def _read_corrections(csv: Path, schema: LabelSchema, train: pd.DataFrame) -> pd.DataFrame:
+def read_corrections(csv: Path, schema: LabelSchema, train: pd.DataFrame) -> pd.DataFrame:
+    """UID, label and new_label of each known label error; empty where there is no file."""
     if not csv.is_file():
         return pd.DataFrame(columns=[UID, "label", "new_label"])
     table = _read_csv(csv, (UID, "label", "new_label"))
@@ -161,12 +171,13 @@ def _read_corrections(csv: Path, schema: LabelSchema, train: pd.DataFrame) -> pd
     return table
 
 
-def _apply_corrections(train: pd.DataFrame, fixes: pd.DataFrame) -> None:
-    """Set `label` to 0 and `new_label` to 1, in place."""
+def correct_labels(train: pd.DataFrame, fixes: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which each corrected study has `label` 0 and `new_label` 1."""
+    corrected = train.copy()
     row_of = pd.Series(train.index, index=train[UID])
     for uid, label, new_label in fixes[[UID, "label", "new_label"]].itertuples(index=False):
-        train.loc[row_of[uid], label] = 0
-        train.loc[row_of[uid], new_label] = 1
+        corrected.loc[row_of[uid], [label, new_label]] = [0, 1]
+    return corrected
 
 
 def _correct_lines(annotations: pd.DataFrame, fixes: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,8 @@ dataset.json         schema version, labels, counts, folds, image size, digest
 table.parquet        one row per image, see COLUMNS
 annotations.parquet  StudyInstanceUID, label, points (JSON of [[x, y], ...], original pixels)
 images.npy           (N, S, S) uint8; row i is the image of row i of the table
+skipped.csv          the bad images that were left out, where there were any
+overview.png         prevalences per fold and a few images, for a person to look at
 """
 
 from __future__ import annotations

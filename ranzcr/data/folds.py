@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def _stratified(labels: np.ndarray, patients: np.ndarray, folds: int, seed: int)
     _refuse_too_few(len(np.unique(patients)), folds)
     combination = np.unique(labels, axis=0, return_inverse=True)[1]
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return _folds_of(splitter.split(labels, combination, patients), len(labels))
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of rare combinations
+        return _folds_of(splitter.split(labels, combination, patients), len(labels))
 
 
 def _group(labels: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -56,6 +56,14 @@ class Phantom:
         return frozenset(tube.label for tube in self.tubes)
 
 
+@dataclass(frozen=True)
+class Study:
+    """A saved study's lines in the tables."""
+
+    labels: frozenset[str]
+    outlines: tuple[tuple[str, str], ...]  # (label, JSON list of [x, y]) per tube
+
+
 def write_competition(
     out: Path | str, *, studies: int, size: int = 512, seed: int = 0, workers: int | None = None
 ) -> Path:
@@ -165,7 +173,7 @@ def _draw_all(
 ) -> Iterator[Study]:
     """Draw and save every study, in order, by as many processes as are of use."""
     jobs = [(plan, folder, size) for plan in plans]
-    processes = workers or len(os.sched_getaffinity(0))
+    processes = workers or _cores()
     if processes == 1 or len(jobs) < _SERIAL_STUDIES:
         yield from map(_save, jobs)
         return
@@ -173,12 +181,11 @@ def _draw_all(
         yield from pool.map(_save, jobs, chunksize=16)
 
 
-@dataclass(frozen=True)
-class Study:
-    """A saved study's lines in the tables."""
-
-    labels: frozenset[str]
-    outlines: tuple[tuple[str, str], ...]  # (label, JSON list of [x, y]) per tube
+def _cores() -> int:
+    """Cores that this process may use; macOS cannot say which, only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _save(job: tuple[StudyPlan, Path, int]) -> Study:

@@ -30,9 +30,9 @@ from ranzcr.data.phantom_anatomy import Anatomy, View, bronchi, lengths, moved, 
 
 # How hard the phantoms are: widths as drawn (cm) and densities above the tissue beside them. Real
 # ETTs are wider and fainter; these survive an area resize to 128 px.
-ETT_WIDTH, NGT_WIDTH, CVC_WIDTH, SWAN_WIDTH = 0.42, 0.28, 0.22, 0.22
+ETT_WIDTH, NGT_WIDTH, CVC_WIDTH, SWAN_WIDTH = 0.50, 0.26, 0.24, 0.30
 WIRE_WIDTH, DRAIN_WIDTH, ELECTRODE_RADIUS = 0.12, 0.50, 0.55
-CONTRAST = (0.17, 0.27)  # of a tube's line, drawn per tube
+CONTRAST = (0.18, 0.30)  # of a tube's line, drawn per tube
 WIRES_SHARE, DRAIN_SHARE = 0.35, 0.06  # studies with ECG wires, with a chest drain
 
 _CLEAR_OF_LIMITS = 0.1  # cm between a tip and a rule's limit: no label hangs on a pixel's rounding
@@ -186,17 +186,31 @@ def _gullet(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ngt_in_stomach(*below: tuple[float, float]) -> Proposer:
-    """A nasogastric tube with a length of it below the junction, along the greater curvature."""
+    """A nasogastric tube with a length of it below the junction."""
 
     def propose(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
-        wide, deep = rng.uniform(3.0, 5.5), rng.uniform(6.0, 8.2)
-        x, y = body.gastric
-        stomach = [(x + 0.7 * wide, y + 0.35 * deep), (x + wide, y + 0.7 * deep)]
-        stomach += [(x + 0.6 * wide, y + deep), (x - 0.5, y + deep), (x - 4.0, y + 0.8 * deep)]
+        stomach = _long_stomach(body, rng) if rng.random() < 0.4 else _round_stomach(body, rng)
         course = smooth(np.concatenate([_gullet(body, rng), stomach]))
         return _cut_below(course, body, _between(rng, *below))
 
     return propose
+
+
+def _incomplete_ngt(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    return smooth(np.concatenate([_gullet(body, rng), _long_stomach(body, rng)]))
+
+
+def _round_stomach(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    """Knots along a greater curvature that turns back to the midline on the film."""
+    wide, deep = rng.uniform(3.0, 5.5), rng.uniform(6.0, 8.2)
+    turns = [(0.7 * wide, 0.35 * deep), (wide, 0.7 * deep), (0.6 * wide, deep)]
+    return moved(np.array([*turns, (-0.5, deep), (-4.0, 0.8 * deep)]), *body.gastric)
+
+
+def _long_stomach(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    """Knots of a stomach that hangs down beyond the film's lower edge."""
+    first, second, last = rng.uniform(0.5, 3.5), rng.uniform(0, 4.5), rng.uniform(-1, 4)
+    return moved(np.array([(first, 4), (second, 9), (last, 18)]), *body.gastric)
 
 
 def _cut_below(course: np.ndarray, body: Anatomy, below: float) -> np.ndarray:
@@ -212,18 +226,11 @@ def _cut(course: np.ndarray, length: float) -> np.ndarray:
     return np.vstack([course[along < length], tip])
 
 
-def _incomplete_ngt(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    """A long stomach: the tube leaves the film at its lower edge."""
-    x, y = body.gastric
-    down = [(x + rng.uniform(0.5, 3.5), y + 4), (x + rng.uniform(0, 4.5), y + 9)]
-    return smooth(np.concatenate([_gullet(body, rng), down, [(x + rng.uniform(-1, 4), 26)]]))
-
-
 def _abnormal_ngt(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
     """The tip still in the oesophagus, or, past the carina, in a bronchus."""
     if rng.random() < 0.65:
         course = smooth(_gullet(body, rng))
-        return _cut(course, lengths(course)[-1] - _between(rng, (0.3, 10)))
+        return _cut(course, lengths(course)[-1] - _between(rng, (0.3, 7)))
     side = 0 if rng.random() < 0.75 else 1
     bronchus = bronchi(body)[side]
     axis = body.glottis - body.carina
@@ -287,16 +294,16 @@ def _cvc(*depths: tuple[float, float]) -> Proposer:
 def _abnormal_cvc(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
     """Too deep, too short, or gone astray into another vein."""
     mishap = rng.random()
-    if mishap < 0.4:
+    if mishap < 0.3:
         return _cvc((3, 6))(body, rng)
-    if mishap < 0.65:
+    if mishap < 0.5:
         course = smooth(_wobbled([*_to_the_cava(_entry(rng), body), body.confluence], rng, 0.25))
         return _cut(course, lengths(course)[-1] - rng.uniform(0.3, 5.0))
     entry = _entry(rng, ("right subclavian", "left subclavian", "right arm", "left arm"))
     side = -1 if entry.startswith("right") else 1
     y = body.clavicle_y
     knots = [knot for knot in _to_the_cava(entry, body) if side * knot[0] > 4.5]
-    if mishap < 0.9:  # up the jugular vein of the same side
+    if mishap < 0.8:  # up the jugular vein of the same side
         knots += [(side * 4.3, y - 0.6), (side * 4.5, y - rng.uniform(2.0, 4.5))]
     else:  # across to the other side's subclavian vein
         knots += [(side * 3.0, y + 2.0), (0, y + 3.2), (-side * 3.2, y + 1.8)]
@@ -370,7 +377,7 @@ def draw(tube: Tube, film: Film, rng: np.random.Generator) -> None:
     """Draw a tube as its device looks on a film; where its tip lies plays no part."""
     amount = rng.uniform(*CONTRAST)
     if tube.label.startswith("ETT"):  # two walls
-        film.lines([(tube.course, ETT_WIDTH, 255), (tube.course, ETT_WIDTH * 0.45, 140)], amount)
+        film.lines([(tube.course, ETT_WIDTH, 255), (tube.course, ETT_WIDTH * 0.45, 170)], amount)
     elif tube.label.startswith("NGT"):  # a side hole, and a weighted tip
         along = lengths(tube.course)[-1] - lengths(tube.course)
         hole, weight = tube.course[(along > 3.0) & (along < 4.2)], tube.course[along < 1.2]
@@ -395,8 +402,9 @@ def draw_distractors(film: Film, body: Anatomy, rng: np.random.Generator) -> Non
 
 def _draw_wires(film: Film, rng: np.random.Generator) -> None:
     places = np.array([(-9.5, -9.0), (9.5, -9.0), (-10.5, 5.5), (10.5, 6.5)])
-    for x, y in places[: rng.integers(2, 5)] + rng.normal(0, 1.0, (4, 2))[:1]:
-        electrode = np.array([x, y]) + rng.normal(0, 0.6, 2)
+    worn = rng.permutation(places)[: rng.integers(2, 5)]
+    for electrode in worn + rng.normal(0, 1.0, worn.shape):
+        x, y = electrode
         amount = rng.uniform(*CONTRAST)
         film.disc(electrode, ELECTRODE_RADIUS, 0.6 * amount)
         edge = (np.sign(x) * 24, y + rng.uniform(-6, 6)) if rng.random() < 0.6 else (x * 0.7, -24)

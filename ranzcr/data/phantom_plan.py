@@ -53,11 +53,12 @@ def plan_studies(studies: int, seed: int, split: str) -> list[StudyPlan]:
     patients = _deal_patients(count, rng)
     wanted = _wanted_labels(patients, rng)
     annotated = _choose_annotated(patients, wanted, rng)
-    names = [f"{rng.integers(2**36):09x}" for _ in range(patients.max() + 1)]
+    # The last bit tells the splits apart, so no patient is in both.
+    names = 2 * rng.choice(2**35, patients.max() + 1, replace=False) + stream
     plans = [
         StudyPlan(
             uid=_study_uid(rng),
-            patient=names[patients[row]],
+            patient=f"{names[patients[row]]:09x}",
             split=split,
             wanted=wanted[row],
             annotated=row in annotated,
@@ -158,21 +159,20 @@ def _add_second_ngts(rows: Rows, labels: list[str], count: int, rng: np.random.G
 def _deal_cvcs(numbers: dict[str, int], patients: np.ndarray, rng: np.random.Generator) -> Rows:
     """Studies for CVC labels: nearly every study has one, an eighth has two, very few three.
 
-    The commonest label is dealt first; the others first fill the studies it left without a line and
-    then come as second lines.
+    The commonest label is dealt first. The others share the studies that it left without a line;
+    what is then still wanted of them comes as second lines.
     """
     order = rng.permutation(len(patients))
     lined = order[round(NO_CVC_SHARE * len(order)) :]
-    common = max(numbers, key=lambda label: numbers[label])
+    common, *rare = sorted(numbers, key=lambda label: -numbers[label])
     rows = {common: lined[: numbers[common]]}
-    free, second = lined[numbers[common] :], rng.permutation(rows[common])
-    rare = [label for label in numbers if label != common]
+    free = _spread(lined[numbers[common] :], patients)
     share = len(free) / sum(numbers[label] for label in rare)
     for label in rare:
         alone = min(round(share * numbers[label]), len(free))
         first, free = free[:alone], free[alone:]
-        more = rng.permutation(second)[: numbers[label] - alone]
-        rows[label] = np.concatenate([first, more])
+        others = _spread(rng.permutation(np.setdiff1d(lined, first)), patients)
+        rows[label] = np.concatenate([first, others[: numbers[label] - alone]])
     return rows
 
 

@@ -25,7 +25,9 @@ ROUNDS = 20  # draws of the greedy search, so weights are multiples of about 1/2
 MOST_FOR_SUBSET = 12  # members; 4,095 subsets
 
 
-def find(method: str, members: Mapping[str, np.ndarray], targets_NL: np.ndarray) -> dict[str, float]:
+def find(
+    method: str, members: Mapping[str, np.ndarray], targets_NL: np.ndarray
+) -> dict[str, float]:
     """Weight of each member, 0 or more, summing to 1.
 
     Args:

@@ -22,10 +22,10 @@ from ranzcr.progress import track
 class _SortedLabel:
     """One label's rows, ready for any patient weights. Patients are 0 to K - 1."""
 
-    positives_P: np.ndarray  # patient of each positive row
-    negatives_M: np.ndarray  # patient of each negative row, by rising score
-    below_P: np.ndarray  # how many negatives score below each positive
-    not_above_P: np.ndarray  # how many score below it or tie with it
+    positives: np.ndarray  # (P,) patient of each positive row
+    negatives: np.ndarray  # (M,) patient of each negative row, by rising score
+    below: np.ndarray  # (P,) how many negatives score below each positive
+    not_above: np.ndarray  # (P,) how many score below it or tie with it
 
     @classmethod
     def sort(cls, targets_N: np.ndarray, scores_N: np.ndarray, rows_N: np.ndarray) -> _SortedLabel:
@@ -40,13 +40,13 @@ class _SortedLabel:
 
     def auc(self, weights_K: np.ndarray) -> float:
         """Weighted AUC; NaN where the positives or the negatives weigh nothing."""
-        passed = np.zeros(self.negatives_M.size + 1, np.int64)  # weight of the first m negatives
-        np.cumsum(weights_K[self.negatives_M], out=passed[1:])
-        weights_P = weights_K[self.positives_P]
+        passed = np.zeros(self.negatives.size + 1, np.int64)  # weight of the first m negatives
+        np.cumsum(weights_K[self.negatives], out=passed[1:])
+        weights_P = weights_K[self.positives]
         pairs = int(weights_P.sum()) * int(passed[-1])
         if pairs == 0:
             return float("nan")
-        won = weights_P @ (passed[self.below_P] + passed[self.not_above_P])
+        won = weights_P @ (passed[self.below] + passed[self.not_above])
         return int(won) / (2 * pairs)
 
 
@@ -56,7 +56,7 @@ class PatientAuc:
     Args:
         targets_NL: 1, 0, or below 0 / NaN where a row is left out for a label.
         scores_NL: finite scores.
-        patients_N: patient of each row; a row without one ("") is a patient of its own.
+        patients_N: patient of each row.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PatientAuc:
                 f"targets {np.shape(targets_NL)}, scores {np.shape(scores_NL)} and "
                 f"{len(patients_N)} patients do not match"
             )
-        rows_N, self.patients = _number_patients(np.asarray(patients_N))
+        rows_N, self.patients = _number_patients(patients_N)
         columns = zip(np.asarray(targets_NL).T, np.asarray(scores_NL).T, strict=True)
         self._labels = [_SortedLabel.sort(targets, scores, rows_N) for targets, scores in columns]
 
@@ -125,14 +125,10 @@ def paired(
 
 def _number_patients(patients_N: np.ndarray) -> tuple[np.ndarray, int]:
     """Patients as 0 to K - 1 in order of appearance, and K."""
-    known = patients_N.astype(str)
-    alone = np.char.add("\0row ", np.arange(known.size).astype(str))
-    _, first, rows_N = np.unique(
-        np.where(known == "", alone, known), return_index=True, return_inverse=True
-    )
-    rank_K = np.empty(first.size, np.int64)
-    rank_K[np.argsort(first)] = np.arange(first.size)
-    return rank_K[rows_N], first.size
+    _, first, rows_N = np.unique(patients_N, return_index=True, return_inverse=True)
+    place_K = np.empty(first.size, np.int64)
+    place_K[np.argsort(first)] = np.arange(first.size)
+    return place_K[rows_N], first.size
 
 
 def _draws(patients: int, replicates: int, seed: int) -> Iterator[np.ndarray]:

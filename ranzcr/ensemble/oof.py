@@ -7,7 +7,7 @@ A predict output folder has `oof.parquet` (its fold's own rows), and `test.parqu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,22 +64,12 @@ def assemble(parts: Sequence[Predictions], uids: np.ndarray, folds: np.ndarray) 
     if len(parts) == 1 and not parts[0].origin.fold:
         return parts[0].aligned(uids)
     by_fold = _by_fold(parts)
+    _refuse_other_folds(name, by_fold, np.unique(folds).tolist())
     values = np.empty((len(uids), len(parts[0].schema)), np.float32)
-    for fold in np.unique(folds).tolist():
-        if fold not in by_fold:
-            raise DataError(
-                f"experiment {name}: fold {fold} is missing, found "
-                f"{', '.join(map(str, sorted(by_fold)))}; train and predict it"
-            )
-        part = by_fold.pop(fold)
+    for fold, part in by_fold.items():
         own = folds == fold
         _refuse_foreign_rows(part, uids[own])
         values[own] = part.aligned(uids[own]).values
-    if by_fold:
-        raise DataError(
-            f"experiment {name}: fold {min(by_fold)} is not of this data set, which has folds "
-            f"0 to {int(folds.max())}; predict with this data set's models"
-        )
     origin = replace(parts[0].origin, fold="")
     return Predictions(np.asarray(uids), values, parts[0].schema, origin)
 
@@ -87,7 +77,7 @@ def assemble(parts: Sequence[Predictions], uids: np.ndarray, folds: np.ndarray) 
 def fold_mean(parts: Sequence[Predictions], uids: np.ndarray) -> Predictions:
     """The mean over fold models, in the order of `uids`. DataError where one lacks a study."""
     aligned = [part.aligned(uids).values for part in parts]
-    mean = np.mean(aligned, axis=0, dtype=np.float64).astype(np.float32)
+    mean = np.stack(aligned).mean(axis=0, dtype=np.float64).astype(np.float32)
     origin = replace(parts[0].origin, fold="")
     return Predictions(np.asarray(uids), mean, parts[0].schema, origin)
 
@@ -124,10 +114,25 @@ def _by_fold(parts: Sequence[Predictions]) -> dict[int, Predictions]:
     return by_fold
 
 
+def _refuse_other_folds(name: str, found: Collection[int], expected: list[int]) -> None:
+    missing = [fold for fold in expected if fold not in found]
+    if missing:
+        raise DataError(
+            f"experiment {name}: fold {missing[0]} is missing, found "
+            f"{', '.join(map(str, sorted(found)))}; train and predict it"
+        )
+    unknown = sorted(set(found) - set(expected))
+    if unknown:
+        raise DataError(
+            f"experiment {name}: fold {unknown[0]} is not of this data set, which has folds "
+            f"{expected[0]} to {expected[-1]}; predict with this data set's models"
+        )
+
+
 def _refuse_foreign_rows(part: Predictions, own_uids: np.ndarray) -> None:
     foreign = np.setdiff1d(part.uids.astype(str), own_uids.astype(str))
     if foreign.size:
         raise DataError(
             f"experiment {part.origin.experiment}: the model of fold {part.origin.fold} predicts "
-            f"{foreign[0]}, which is not of its fold, so it trained on it; predict only held-out rows"
+            f"{foreign[0]}, which is of another fold, so it trained on it; predict its own fold"
         )

@@ -19,12 +19,17 @@ from ranzcr.predictions import Predictions
 
 @dataclass(frozen=True)
 class Truth:
-    """What train.csv says of N studies."""
+    """What is known of N studies."""
 
     uids: np.ndarray  # (N,) of str
-    targets: np.ndarray  # (N, L) int8, 0 or 1
+    targets: np.ndarray  # (N, L) int8, 0 or 1; below 0 where a row is left out
     patients: np.ndarray  # (N,) of str; "" where the table has no patients
     schema: LabelSchema
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) of str: what must stay in one fold; a study without a patient stands alone."""
+        return np.where(self.patients == "", self.uids, self.patients)
 
     @classmethod
     def read(cls, train_csv: Path | str) -> Truth:
@@ -40,10 +45,16 @@ class Truth:
         wrong = ~table[list(schema.names)].isin([0, 1]).to_numpy()
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
+            label = schema.names[column]
             raise DataError(
-                f"{train_csv}: {table[UID].iloc[row]} has "
-                f"{table[schema.names[column]].iloc[row]} for {schema.names[column]}; expected 0 or 1"
+                f"{train_csv}: {table[UID].iloc[row]} has {table[label].iloc[row]} for {label}; "
+                "expected 0 or 1"
             )
+        return cls.of_table(table, schema)
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame, schema: LabelSchema) -> Truth:
+        """The labels of a table with a UID, the labels' columns and perhaps patients."""
         patients = table[PATIENT].fillna("") if PATIENT in table else pd.Series("", table.index)
         return cls(
             table[UID].to_numpy(str),
@@ -71,7 +82,7 @@ def summary(predicted: Predictions, truth: Truth) -> dict[str, Any]:
     not defined (a label without a positive or a negative row) is None. Rows must match.
     """
     aucs = label_aucs(truth.targets, predicted.values)
-    lo, hi = interval(truth.targets, predicted.values, truth.patients)
+    lo, hi = interval(truth.targets, predicted.values, truth.groups)
     return {
         "rows": len(truth.uids),
         "patients": len(set(truth.patients) - {""}),
@@ -83,7 +94,7 @@ def summary(predicted: Predictions, truth: Truth) -> dict[str, Any]:
 
 
 def score(predictions_file: Path | str, train_csv: Path | str) -> dict[str, Any]:
-    """`summary` of a predictions file against train.csv; its studies may be a part of the table's."""
+    """`summary` of a predictions file against train.csv, which may have more studies."""
     truth = Truth.read(train_csv)
     predicted = predictions.read(predictions_file, truth.schema)
     return summary(predicted, truth.of(predicted.uids, where=str(predictions_file)))

@@ -56,7 +56,9 @@ class Backbone(nn.Module):
 def _create(config: ModelConfig) -> nn.Module:
     if not timm.is_model(config.backbone):
         known = timm.list_models()
-        raise ConfigError(f"model.backbone: timm has no {config.backbone!r}; {_near(config, known)}")
+        raise ConfigError(
+            f"model.backbone: timm has no {config.backbone!r}; {_near(config, known)}"
+        )
     from_hub = config.pretrained and not config.weights
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     try:
@@ -70,7 +72,8 @@ def _create(config: ModelConfig) -> nn.Module:
         )
     except TypeError:
         raise ConfigError(
-            f"model.drop_path={config.drop_path}: {config.backbone} has no stochastic depth; set it to 0"
+            f"model.drop_path={config.drop_path}: {config.backbone} has no stochastic depth; "
+            "set it to 0"
         ) from None
     except (OSError, RuntimeError) as error:
         if not from_hub:
@@ -81,8 +84,8 @@ def _create(config: ModelConfig) -> nn.Module:
         ) from None
 
 
-def _near(config: ModelConfig, known: list[str]) -> str:
-    near = nearest(config.backbone, known)
+def _near(config: ModelConfig) -> str:
+    near = nearest(config.backbone, timm.list_models())
     return near if near.startswith("did you mean") else "see timm.list_models()"
 
 
@@ -103,8 +106,8 @@ def _load_weights(encoder: nn.Module, path: Path, backbone: str) -> None:
     other = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
     if missing or unknown or other:
         raise ConfigError(
-            f"{path}: not the weights of {backbone}: {len(missing)} missing, {len(unknown)} unknown, "
-            f"{len(other)} of another shape, as {(missing + unknown + sorted(other))[0]}; "
+            f"{path}: not the weights of {backbone}: {len(missing)} missing, "
+            f"{len(unknown)} unknown, {len(other)} of another shape, as {(missing + unknown + sorted(other))[0]}; "
             "set model.backbone to the model they were saved from"
         )
     encoder.load_state_dict(weights)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import safetensors.torch
 
@@ -18,6 +19,7 @@ from ranzcr.labels import LabelSchema
 from ranzcr.models.network import Network
 
 WEIGHTS, EXPERIMENT, METRICS = "model.safetensors", "experiment.yaml", "metrics.json"
+EXAMPLES = "examples.npy"  # a few held-out images, (n, S, S) uint8, to check an export on
 
 
 class Loaded(NamedTuple):
@@ -29,16 +31,24 @@ class Loaded(NamedTuple):
 
 
 def save(
-    network: Network, experiment: Experiment, metrics: Mapping[str, Any], folder: Path
+    network: Network,
+    experiment: Experiment,
+    metrics: Mapping[str, Any],
+    examples: np.ndarray,
+    folder: Path,
 ) -> None:
-    """Write the checkpoint folder; `metrics` has at least `labels` and `dataset_digest`.
+    """Write the checkpoint folder.
 
-    The caller gives a folder beside the final one (`ranzcr.files.replacing`).
+    Args:
+        metrics: at least `labels`, `dataset_digest` and `fold`.
+        examples: a few images, (n, S, S) uint8, at the network's size.
+        folder: beside the final one (`ranzcr.files.replacing`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / WEIGHTS)
     (folder / EXPERIMENT).write_text(experiment.to_yaml(), encoding="utf-8")
+    np.save(folder / EXAMPLES, examples)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ class MaskDecoder(nn.Module):
         pyramid_channels: channels of each level, finest first.
         num_masks: F.
 
-    Shape: [(B, C_i, H_i, W_i), ...] finest first -> (B, F, H_0, W_0) logits, the finest level's size.
+    Shape: [(B, C_i, H_i, W_i), ...] finest first -> (B, F, H_0, W_0) logits.
     """
 
     def __init__(self, pyramid_channels: Sequence[int], num_masks: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +94,7 @@ class FamilyAttentionHead(nn.Module):
     Shape: (B, C, H, W) -> (B, L) logits in label order.
     """
 
-    def __init__(
-        self, channels: int, families: Iterable[tuple[int, ...]], dropout: float
-    ) -> None:
+    def __init__(self, channels: int, families: Iterable[tuple[int, ...]], dropout: float) -> None:
         super().__init__()
         positions = list(families)
         self.heads = nn.ModuleList(
@@ -130,7 +129,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         widths = (channels, 64, 32, 16)
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths, widths[1:], strict=False):
+        for width_in, width_out in pairwise(widths):
             layers += [*_conv_norm(width_in, width_out), nn.ReLU()]
         self.weigh = nn.Sequential(*layers, *_conv_norm(widths[-1], 1), nn.Sigmoid())
 

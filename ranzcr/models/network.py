@@ -81,4 +81,3 @@ class Network(nn.Module):
             pyramid = self.backbone.pyramid(self.normalise(images))
             features_BCHW, masks_BFHW = self.gate(pyramid[-1]), self.decoder(pyramid)
         return Outputs(self.head(features_BCHW), features_BCHW, masks_BFHW)
-

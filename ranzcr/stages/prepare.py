@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranzcr.data import cache, competition, dataset
+from ranzcr.data import cache, competition, dataset, overview
 from ranzcr.data.competition import Competition
 from ranzcr.data.folds import assign_folds
 from ranzcr.errors import DataError, OutputError
@@ -98,6 +98,7 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
         skipped=len(bad),
         input=_input_digest(source, facts["sha256"].tolist(), options),
     )
+    overview.draw(dataset.Dataset.open(out), out / "overview.png")
 
 
 def _fold_column(source: Competition, table: pd.DataFrame, options: _Options) -> np.ndarray:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -75,12 +75,8 @@ def fold_run(
         root = runs.find_or_create(client, root_key, experiment.name, shared, params)
         run = runs.find_or_create(client, key, name, tags, params, parent=root.run_id)
     _note_dataset(run, dataset_digest, labels, dataset_path)
-    try:
-        with runs.ending(run):
-            yield run
-    finally:
-        if root is not None:
-            _settle(root)
+    with _settling(root), runs.ending(run):
+        yield run
 
 
 @contextmanager
@@ -232,17 +228,32 @@ def _note_dataset(run: Run, digest: str, labels: Sequence[str], path: Path | Non
         run.client.log_inputs(run.run_id, [used])
 
 
-def _settle(root: Run) -> None:
+@contextmanager
+def _settling(root: Run | None) -> Iterator[None]:
+    """Settle `root` at the end, without hiding an error of the block."""
+    try:
+        yield
+    except BaseException:
+        with suppress(TrackingError):
+            _settle(root)
+        raise
+    _settle(root)
+
+
+def _settle(root: Run | None) -> None:
     """Give the run of an experiment the state of its folds, their number and their GPU hours."""
-    client = root.client
-    with server.translated(client.tracking_uri):
-        children = client.search_runs(
-            [server.experiment_id(client)], f"tags.`{runs.PARENT}` = '{root.run_id}'"
+    if root is None:
+        return
+    uri = root.client.tracking_uri
+    # One at a time: the fold that ends last must also write last.
+    with server.translated(uri), server.hurried(), server.exclusive(uri):
+        children = root.client.search_runs(
+            [server.experiment_id(root.client)], f"tags.`{runs.PARENT}` = '{root.run_id}'"
         )
-    states = {child.info.status for child in children}
-    finished = {c.data.tags["fold"] for c in children if c.info.status == "FINISHED"}
-    hours = [c.data.metrics["gpu_hours"] for c in children if "gpu_hours" in c.data.metrics]
-    root.set_tags({"folds": str(len(finished))})
-    root.log_metrics({"gpu_hours": sum(hours) if hours else None})
-    if "RUNNING" not in states:
-        root.end("FINISHED" if states == {"FINISHED"} else "FAILED")
+        finished = {c.data.tags["fold"] for c in children if c.info.status == "FINISHED"}
+        hours = [c.data.metrics["gpu_hours"] for c in children if "gpu_hours" in c.data.metrics]
+        root.set_tags({"folds": str(len(finished))})
+        root.log_metrics({"gpu_hours": sum(hours) if hours else None})
+        states = {child.info.status for child in children}
+        if "RUNNING" not in states:
+            root.end("FINISHED" if states == {"FINISHED"} else "FAILED")

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -170,7 +171,8 @@ def _log_model(client: MlflowClient, ensemble: Path, blend: Path, run_id: str, p
     """Log the ensemble as a pyfunc model of the run; where it lies, as MLflow names it."""
     run = Run(client, run_id)
     run.log_artifacts(blend, _BLEND)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*An input example was not provided")
         model = Path(folder) / "model"
         mlflow.pyfunc.save_model(
             str(model),

@@ -72,7 +72,7 @@ class Run:
         entries = [Param(safe_name(k), _text(v)[:_PARAM]) for k, v in (params or {}).items()]
         labels = [RunTag(safe_name(k), v[:_TAG]) for k, v in tags.items()]
         with self._translated():
-            self.client.log_batch(self.run_id, tags=labels[:_PARAMS], synchronous=True)
+            self.client.log_batch(self.run_id, tags=labels, synchronous=True)
             for start in range(0, len(entries), _PARAMS):
                 batch = entries[start : start + _PARAMS]
                 self.client.log_batch(self.run_id, params=batch, synchronous=True)
@@ -88,7 +88,7 @@ class Run:
         """Send what is kept, then mark the run FINISHED, FAILED or KILLED."""
         self.flush()
         if self.ours:
-            with self._translated():
+            with self._translated(), server.hurried():
                 self.client.set_terminated(self.run_id, status)
 
     def _send(self) -> Exception | None:
@@ -166,11 +166,10 @@ def ending(run: Run) -> Iterator[Run]:
 
 def safe_name(name: str) -> str:
     """`name` with what MLflow does not take in a name replaced by "_"."""
-    cut = re.sub(r"[^\w\-. /:]", "_", name).strip("/ ")[:_NAME]
-    # MLflow treats a name as a path and refuses "a//b", "./a" and "..".
-    return (
-        "/".join(part.strip() or "_" for part in cut.split("/") if part not in (".", "..")) or "_"
-    )
+    allowed = re.sub(r"[^\w\-. /:]", "_", name).strip("/ ")[:_NAME]
+    # MLflow reads a name as a path, too, and refuses "a//b", "./a" and "..".
+    parts = [part for part in allowed.split("/") if part not in (".", "..")]
+    return "/".join(part.strip() or "_" for part in parts) or "_"
 
 
 def _metrics(metrics: Mapping[str, float | None], step: int) -> list[Metric]:

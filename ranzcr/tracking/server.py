@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import mlflow.exceptions
 import requests
@@ -28,6 +27,7 @@ from ranzcr.home import home
 
 EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
 
+_NO_ANSWER = (requests.ConnectionError, requests.Timeout)
 _HURRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # seconds
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
 
@@ -39,8 +39,7 @@ def tracking_uri() -> str:
 
 def shown(uri: str) -> str:
     """`uri` without the user and the password that it may carry."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def connect() -> MlflowClient:
@@ -129,12 +128,14 @@ def _problem(error: Exception, uri: str) -> str:
         )
     if "not a database" in text or "malformed" in text:
         return "is damaged; restore it from a backup, or move it away to start a new journal"
+    if "unable to open" in text or "readonly database" in text:
+        return "cannot be written; set RANZCR_HOME to a folder that can"
     if "Can't locate revision" in text or "out-of-date database schema" in text:
         return (
             f"was written by another version than mlflow {mlflow.__version__}; install the version "
             f"that wrote it, or back it up and run: mlflow db upgrade {shown(uri)}"
         )
-    return f"failed: {_short(text.replace(uri, shown(uri)))}"
+    return f"failed: {_short(shown(text))}"
 
 
 def is_away(error: Exception) -> bool:
@@ -147,12 +148,11 @@ def is_away(error: Exception) -> bool:
 def _unreachable(error: BaseException) -> str | None:
     """Why there was no answer, or None where there was one."""
     chain = _chain(error)
-    if any(isinstance(link, requests.Timeout) for link in chain):
-        return "no answer in time"
-    if not any(isinstance(link, requests.ConnectionError) for link in chain):
+    if not any(isinstance(link, _NO_ANSWER) for link in chain):
         return None
     text = " ".join(map(str, chain))
     reasons = {
+        "timed out": "no answer in time",
         "Connection refused": "connection refused",
         "Failed to resolve": "unknown host name",
         "Name or service not known": "unknown host name",
@@ -170,7 +170,6 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _short(text: str) -> str:
-    text = re.sub(r"//[^/@\s]+@", "//", text)
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 

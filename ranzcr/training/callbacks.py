@@ -1,14 +1,15 @@
-"""What happens around a phase's steps: averaged weights, validation, the epoch's line, resumption."""
+"""What happens around a phase's steps: averaged weights, validation, log, resumption."""
 
 from __future__ import annotations
 
+import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
+
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -20,9 +21,9 @@ from torch import Tensor
 
 from ranzcr.ensemble.auc import macro_auc
 from ranzcr.training.module import PhaseModule
+from ranzcr.training.state import NAME, Epoch, RunState, beside_in
 
 # Shape suffixes in this file: N validation rows, L labels.
-Epoch = dict[str, Any]  # one entry of the history: epoch, phase, loss, val_loss, val_auc, lr
 
 
 class MovingAverage(WeightAveraging):
@@ -66,7 +67,7 @@ class Validation(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        self._outputs.append(outputs)
+        self._outputs.append((outputs["positions"], outputs["logits"]))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         logits_NL = self._gathered(module)
@@ -91,8 +92,8 @@ class Validation(L.Callback):
         positions, logits = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
         self._outputs = []
         if module.trainer.world_size > 1:
-            positions = module.all_gather(positions).flatten()
-            logits = module.all_gather(logits).flatten(0, 1)
+            positions = cast(Tensor, module.all_gather(positions)).flatten()
+            logits = cast(Tensor, module.all_gather(logits)).flatten(0, 1)
         logits_NL = torch.empty(self.targets_NL.shape)
         logits_NL[positions.cpu()] = logits.cpu()
         return logits_NL
@@ -106,58 +107,55 @@ class Validation(L.Callback):
 
 
 class EpochLog(L.Callback):
-    """Appends every epoch to `history`, tells `on_epoch`, and prints its line to stderr."""
+    """Notes every epoch in the run's state, tells `on_epoch`, and prints a line to stderr."""
 
     def __init__(
         self,
         title: str,
         validation: Validation,
-        history: list[Epoch],
+        state: RunState,
         on_epoch: Callable[[Epoch], None] | None,
     ) -> None:
-        self.title = title  # "b7v3_001 fold 0"
+        self.title = title  # "b7v3_001 fold 0 cooldown"
         self.validation = validation
-        self.history = history
+        self.state = state
         self.on_epoch = on_epoch
-        self.seconds = 0.0  # spent in training steps
-        self.images = 0
-        self._began = 0.0
+        self._began = self._trained = 0.0  # clock at the epoch's start, and after its last step
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, step: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.is_last_batch:
-            self.seconds_of_epoch = time.perf_counter() - self._began
+            self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, PhaseModule)
-        images = trainer.num_training_batches * module.experiment.data.batch_size
-        images = min(images * trainer.world_size, len(module.leg.rows_R))
-        self.images += images
-        self.seconds += self.seconds_of_epoch
-        phase = module.leg.phase
+        images = module.steps * module.experiment.data.batch_size * trainer.world_size
+        images = min(images, len(module.leg.rows_R))
+        self.state.images += images
+        self.state.train_seconds += self._trained - self._began
+        self.state.seconds += time.perf_counter() - self._began
         entry = {
-            "epoch": len(self.history) + 1,
-            "phase": phase.name,
+            "epoch": len(self.state.history) + 1,
+            "phase": module.leg.phase.name,
             "loss": module.mean_loss(),
             "val_loss": _or_none(self.validation.loss),
             "val_auc": _or_none(self.validation.auc),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        self.history.append(entry)
-        if trainer.is_global_zero:
-            print(
-                f"{self.title} {phase.name} epoch {trainer.current_epoch + 1}/{phase.epochs} "
-                f"loss {entry['loss']:.3f} val_auc {self.validation.auc:.3f} "
-                f"{images / self.seconds_of_epoch:.0f} img/s",
-                file=sys.stderr,
-                flush=True,
-            )
-            if self.on_epoch is not None:
-                self.on_epoch(entry)
+        self.state.history.append(entry)
+        if not trainer.is_global_zero:
+            return
+        print(
+            f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs} "
+            f"loss {entry['loss']:.3f} val_auc {self.validation.auc:.3f} "
+            f"{images / (self._trained - self._began):.0f} img/s",
+            file=sys.stderr,
+            flush=True,
+        )
+        if self.on_epoch is not None:
+            self.on_epoch(entry)
 
 
 class BatchBar(L.Callback):
@@ -175,7 +173,9 @@ class BatchBar(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         total = int(trainer.num_training_batches)
-        self.task = self.bar.add_task(f"{self.title} epoch {trainer.current_epoch + 1}", total=total)
+        self.task = self.bar.add_task(
+            f"{self.title} epoch {trainer.current_epoch + 1}", total=total
+        )
         self.bar.start()
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -193,24 +193,24 @@ class BatchBar(L.Callback):
 
 
 class SaveState(L.Callback):
-    """Writes the state file after each epoch but a phase's last, whose end `fit` writes itself."""
+    """Writes the run's state after each epoch but a phase's last, whose end `fit` notes itself."""
 
-    def __init__(self, path: Path, describe: Callable[[], dict[str, Any]]) -> None:
-        self.path = path
-        self.describe = describe
+    def __init__(self, folder: Path, state: RunState) -> None:
+        self.folder = folder
+        self.state = state
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             return
-        beside = self.path.with_suffix(".partial")
+        beside = beside_in(self.folder)
         trainer.save_checkpoint(beside)  # called on all devices, written by the first
         if trainer.is_global_zero:
-            os.replace(beside, self.path)
+            beside.replace(self.folder / NAME)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["ranzcr"] = self.describe()
+        checkpoint.update(self.state.own_part())
 
 
 def _or_none(value: float) -> float | None:

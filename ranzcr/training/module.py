@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
+
 import math
 from typing import Any
 
@@ -22,7 +24,7 @@ _STEPS_BETWEEN_LOSS_CHECKS = 50  # a check waits for the GPU
 
 
 class PhaseModule(L.LightningModule):
-    """Trains `network` on one leg; `teacher` is the frozen network that a distilling leg follows."""
+    """Trains `network` on one leg; `teacher` is the frozen network of a leg that distills."""
 
     def __init__(
         self, network: Network, experiment: Experiment, leg: Leg, teacher: Network | None
@@ -51,7 +53,7 @@ class PhaseModule(L.LightningModule):
         return loss
 
     def mean_loss(self) -> float:
-        """Of this epoch's steps so far, on this device. Raises RanzcrError where it is not finite."""
+        """Of this epoch's steps on this device. Raises RanzcrError where it is not finite."""
         mean = float(self.loss_sum) / self.steps
         if not math.isfinite(mean):
             raise RanzcrError(
@@ -78,9 +80,8 @@ class PhaseModule(L.LightningModule):
         if self.experiment.training.agc:
             optim.clip_adaptively(self.network, self.experiment.training.agc)
 
-    def validation_step(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Rows of the validation set (positions) and their logits."""
-        return batch.positions_B, self.network(batch.images).float()
+    def validation_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        return {"positions": batch.positions_B, "logits": self.network(batch.images).float()}
 
     def configure_optimizers(self) -> Any:
         training, phase = self.experiment.training, self.leg.phase

@@ -30,16 +30,15 @@ def adamw(
 def factor_at(step: int, phase: Phase, *, steps_per_epoch: int) -> float:
     """The share of `phase.lr` that holds at optimiser step `step` (from 0) of the phase.
 
-    Linear from 1% over the warm-up; then constant, or a half cosine that reaches `phase.lr_end`
-    at the phase's last step.
+    Linear from 1% over the warm-up; then constant, or a half cosine to `phase.lr_end`, which it
+    reaches when the phase is over.
     """
     warmup = round(phase.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return _WARMUP_START + (1 - _WARMUP_START) * step / warmup
     if phase.schedule == "constant":
         return 1.0
-    last = max(phase.epochs * steps_per_epoch - 1, warmup + 1)
-    progress = min((step - warmup) / (last - warmup), 1.0)
+    progress = min((step - warmup) / (phase.epochs * steps_per_epoch - warmup), 1.0)
     end = phase.lr_end / phase.lr
     return end + (1 - end) * (1 + math.cos(math.pi * progress)) / 2
 

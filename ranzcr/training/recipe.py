@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ranzcr.config import Experiment, Phase
 from ranzcr.data.dataset import Dataset
-from ranzcr.errors import ConfigError, DataError, nearest
+from ranzcr.errors import ConfigError, DataError
 from ranzcr.labels import UID
+from ranzcr.soft_labels import SoftLabels
 from ranzcr.training.losses import sharpen
 
 # Shape suffixes in this file: N rows of the data set's table, R rows of a phase, L labels.
@@ -40,8 +39,8 @@ def legs(
     Args:
         soft_labels: folder made by `ranzcr pseudo`; needed where a phase learns from soft labels.
 
-    Raises ConfigError for a fold, a size or a teacher that is not there, and for a phase without
-    rows; DataError for soft labels of another data set.
+    Raises ConfigError for a fold or a size that is not there and for a phase without rows;
+    DataError for soft labels of another data set or without a teacher.
     """
     if fold not in range(dataset.folds):
         raise ConfigError(f"fold {fold}: the data set has folds 0 to {dataset.folds - 1}")
@@ -49,7 +48,8 @@ def legs(
     if experiment.needs_soft_labels:
         if soft_labels is None:
             raise ConfigError(
-                f"{experiment.name}: learns from soft labels; give the folder that ranzcr pseudo made"
+                f"{experiment.name}: learns from soft labels; give the folder that ranzcr pseudo "
+                "made"
             )
         soft_NL = read_soft_labels(soft_labels, dataset, fold=fold, teachers=experiment.teachers)
     return [
@@ -119,45 +119,23 @@ def _lacking(phase: Phase) -> str:
         "train": f"the other folds have no train rows{soft}",
         "annotated": f"the other folds have no annotated rows{soft}; add train_annotations.csv",
         "soft": f"there is no row{soft}",
-        "external": f"there is no external image{soft}; add external/<source>/ and run pseudo again",
+        "external": f"there is no external image{soft}; add external/<source>/, then run pseudo",
     }[phase.rows]
 
 
 def read_soft_labels(
     folder: Path, dataset: Dataset, *, fold: int, teachers: Sequence[str] = ()
 ) -> np.ndarray:
-    """Soft labels that a student of `fold` may learn from: (N, L) float32, NaN where there is none.
+    """What a student of `fold` may learn from: (N, L) float32, NaN where a row has none.
 
-    A train row of another fold has its out-of-fold prediction; a test or external row has the
-    prediction of the teacher of the SAME fold (fold-matched, 22nd place). Teachers are averaged.
-
-    Raises ConfigError for a missing teacher, DataError for another data set's soft labels.
+    Raises DataError for soft labels of another data set or without one of the teachers.
     """
-    table = _read_table(folder, dataset)
-    known = sorted(table["teacher"].unique())
-    for teacher in teachers:
-        if teacher not in known:
-            raise ConfigError(f"{folder}: no soft labels of teacher {teacher}; {nearest(teacher, known)}")
-    names = list(dataset.schema.names)
-    is_train = table["split"] == "train"
-    matched = is_train.to_numpy() ^ (table["fold"] == fold).to_numpy()
-    used = table[matched & table["teacher"].isin(teachers or known)]
-    means = used.groupby(UID)[names].mean()
-    return means.reindex(dataset.table[UID]).to_numpy(np.float32)
-
-
-def _read_table(folder: Path, dataset: Dataset) -> pd.DataFrame:
-    try:
-        about = json.loads((Path(folder) / "soft_labels.json").read_text(encoding="utf-8"))
-        table = pd.read_parquet(Path(folder) / "soft_labels.parquet")
-        labels, digest = about["labels"], about["dataset_digest"]
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: missing; make it with ranzcr pseudo") from None
-    except (ValueError, KeyError, OSError):
-        raise DataError(f"{folder}: damaged soft labels; run ranzcr pseudo again") from None
-    if digest != dataset.digest or labels != list(dataset.schema.names):
+    soft = SoftLabels.open(folder)
+    if soft.dataset_digest != dataset.digest or soft.schema != dataset.schema:
         raise DataError(
-            f"{folder}: made from data set {digest[:12]}, expected {dataset.digest[:12]}; "
-            "run ranzcr pseudo on this data set"
+            f"{folder}: made from data set {soft.dataset_digest[:12]}, expected "
+            f"{dataset.digest[:12]}; run ranzcr pseudo on this data set"
         )
-    return table
+    allowed = soft.for_fold(fold, tuple(teachers)).set_index(UID)
+    names = list(dataset.schema.names)
+    return allowed[names].reindex(dataset.table[UID]).to_numpy(np.float32)

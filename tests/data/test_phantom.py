@@ -112,8 +112,9 @@ def test_a_value_out_of_range_is_named(tmp_path, wrong, message):
 
 
 @pytest.mark.parametrize("studies", [24, 60, 600])
-def test_every_label_is_wanted_by_at_least_three_patients(studies):
-    plans = plan_studies(studies, 0, "train")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_label_is_wanted_by_at_least_three_patients(studies, seed):
+    plans = plan_studies(studies, seed, "train")
     for label in LABELS:
         assert len({plan.patient for plan in plans if label in plan.wanted}) >= 3, label
 
@@ -208,6 +209,20 @@ def test_labels_and_outlines_are_the_geometry_that_was_drawn(train, outlines):
 def _to_cm(pixels, view):
     matrix = view.matrix()
     return (pixels - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+
+
+@pytest.mark.parametrize("device", ["ETT", "NGT", "CVC"])
+def test_how_a_tube_looks_tells_nothing_of_its_label(device):
+    """Two labels of a device on one and the same course give the same picture."""
+    view = View(degrees=0, zoom=1, shift=(0, 0), size=64)
+    course = smooth([(0, -18), (1, 0), (3, 15)])
+    pictures = []
+    for label in (f"{device} - Normal", f"{device} - Abnormal"):
+        film = devices.Film(np.zeros((64, 64), np.float32), view)
+        devices.draw(devices.Tube(label, course), film, np.random.default_rng(0))
+        pictures.append(film.density)
+    assert pictures[0].max() > 0.05
+    assert np.array_equal(*pictures)
 
 
 def test_outlines_lie_on_the_film_and_have_a_shape(outlines):

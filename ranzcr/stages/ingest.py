@@ -1,0 +1,64 @@
+"""A source -> a competition folder with a content digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ranzcr.data import sources
+from ranzcr.errors import OutputError
+from ranzcr.files import hash_file, hash_json, replacing, write_json
+from ranzcr.progress import track
+
+RECORD = "ingest.json"
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """The competition folder at `path`; `digest` is of its content, whatever the source."""
+
+    path: Path
+    digest: str
+    files: int
+
+
+def run(source: str, out: Path | str, *, externals: Sequence[str] = ()) -> IngestResult:
+    """Bring the competition in `source` to `out`, hard-linked or copied.
+
+    Args:
+        source: a folder, s3://bucket/prefix or kaggle:COMPETITION.
+        externals: folders of unlabelled images, each "path" or "name=path".
+
+    Raises DataError where a source is missing or is no competition, OutputError where `out` holds
+    something else.
+    """
+    out = Path(out)
+    _refuse_other_output(out)
+    with replacing(out) as beside:
+        beside.mkdir()
+        sources.fetch(str(source), beside)
+        for external in externals:
+            sources.add_external(external, beside)
+        files, digest = digest_of(beside)
+        record = {"digest": digest, "files": files, "source": str(source)}
+        write_json(beside / RECORD, record)
+    return IngestResult(out, digest, files)
+
+
+def digest_of(folder: Path) -> tuple[int, str]:
+    """How many files a competition folder has and the hash of their names and contents."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        hashes = list(track(pool.map(hash_file, files), "Hashing files", len(files)))
+    names = [file.relative_to(folder).as_posix() for file in files]
+    return len(files), hash_json(dict(zip(names, hashes, strict=True)))
+
+
+def _refuse_other_output(out: Path) -> None:
+    if not out.exists() or (out / RECORD).is_file():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise OutputError(f"{out}: it exists and is not an ingested folder; choose another output")

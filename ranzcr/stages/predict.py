@@ -1,0 +1,183 @@
+"""Trained fold models -> probabilities of a data set's splits, or of a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ranzcr.errors import ConfigError, DataError
+from ranzcr.files import hash_folder, replacing
+from ranzcr.labels import UID
+from ranzcr.predictions import Origin, Predictions
+
+if TYPE_CHECKING:
+    from ranzcr.data.dataset import Dataset
+    from ranzcr.labels import LabelSchema
+    from ranzcr.models.checkpoint import Loaded
+
+_FILE_SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_VIEWS = ("none", "flip")
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    path: Path
+    digest: str  # of what was written
+    files: tuple[str, ...]  # names below `path`, or its own name
+
+
+def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None) -> PredictResult:
+    """Predict with one or more checkpoint folders.
+
+    Args:
+        models: checkpoint folders; several are averaged.
+        data: a prepared data set, or a plain folder of images.
+        out: with one model and a data set, a folder: oof.parquet (the fold's rows), test.parquet
+            and external.parquet where there are such rows. Else a .parquet or .csv file: all
+            images of the folder, or the data set's test rows.
+        tta: none or flip; each model's own experiment says where None.
+
+    Raises DataError for models of another data set or other labels, ConfigError for an `out` of
+    the wrong kind.
+    """
+    from ranzcr.models import checkpoint
+
+    if not models:
+        raise ValueError("predict needs at least one model")
+    if tta is not None and tta not in _VIEWS:
+        raise ConfigError(f"tta {tta!r}; expected {' or '.join(_VIEWS)}")
+    models, data, out = [Path(model) for model in models], Path(data), Path(out)
+    loaded = {model: checkpoint.load(model) for model in models}
+    schema = _shared_schema(loaded)
+    if not (data / "dataset.json").is_file():
+        return _predict_images(loaded, schema, data, _as_file(out), tta)
+    dataset = _open(data, models)
+    if len(models) == 1:
+        return _predict_fold(models[0], loaded[models[0]], dataset, out, tta)
+    rows = dataset.rows("test")
+    if not len(rows):
+        raise DataError(f"{data}: no test rows; give one model, or a folder of images")
+    mean = _mean(loaded, dataset.images, rows, tta)
+    uids = dataset.table[UID].to_numpy()[rows]
+    origin = replace(_joint_origin(loaded), split="test", dataset_digest=dataset.digest)
+    return _write_file(Predictions(uids, mean, schema, origin), _as_file(out))
+
+
+def _predict_fold(
+    model: Path, loaded: Loaded, dataset: Dataset, out: Path, tta: str | None
+) -> PredictResult:
+    from ranzcr.models import checkpoint
+
+    if str(out).endswith(_FILE_SUFFIXES):
+        raise ConfigError(f"{out}: one model on a data set writes a folder; give a folder's name")
+    metrics = checkpoint.read_metrics(model)
+    train = dataset.rows("train")
+    own = train[dataset.table["fold"].to_numpy()[train] == metrics["fold"]]
+    splits = {"oof": own, "test": dataset.rows("test"), "external": dataset.rows("external")}
+    splits = {name: rows for name, rows in splits.items() if len(rows)}
+    with replacing(out) as beside:
+        beside.mkdir()
+        for name, rows in splits.items():
+            origin = Origin(
+                experiment=loaded.experiment.name,
+                fold=str(metrics["fold"]),
+                seed=metrics.get("seed", 0),
+                split="train" if name == "oof" else name,
+                dataset_digest=dataset.digest,
+                run_id=metrics.get("run_id", ""),
+            )
+            values = _one(loaded, dataset.images, rows, tta, f"{origin.experiment} {name}")
+            uids = dataset.table[UID].to_numpy()[rows]
+            Predictions(uids, values, loaded.schema, origin).write(beside / f"{name}.parquet")
+    files = tuple(f"{name}.parquet" for name in splits)
+    return PredictResult(out, hash_folder(out), files)
+
+
+def _predict_images(
+    loaded: dict[Path, Loaded], schema: LabelSchema, folder: Path, out: Path, tta: str | None
+) -> PredictResult:
+    """Images are decoded to the size of the data set that each model learned from."""
+    from ranzcr.inference import folder_images
+    from ranzcr.models import checkpoint
+
+    paths = folder_images.files(folder)
+    by_size: dict[int, dict[Path, Loaded]] = {}
+    for model, one in loaded.items():
+        by_size.setdefault(checkpoint.read_metrics(model)["cache_size"], {})[model] = one
+    total = np.zeros((len(paths), len(schema)), np.float32)
+    for size, group in by_size.items():
+        images = folder_images.read(paths, size)
+        total += _mean(group, images, np.arange(len(paths)), tta) * (len(group) / len(loaded))
+    uids = np.array([path.stem for path in paths])
+    origin = replace(_joint_origin(loaded), split="test")
+    return _write_file(Predictions(uids, total, schema, origin), out)
+
+
+def _mean(
+    loaded: dict[Path, Loaded], images_NSS: np.ndarray, rows: np.ndarray, tta: str | None
+) -> np.ndarray:
+    parts = [_one(model, images_NSS, rows, tta, model.experiment.name) for model in loaded.values()]
+    return np.mean(parts, axis=0)
+
+
+def _one(
+    model: Loaded, images_NSS: np.ndarray, rows: np.ndarray, tta: str | None, what: str
+) -> np.ndarray:
+    from ranzcr.inference.predict import final_image_size, predict
+
+    return predict(
+        model.network,
+        images_NSS,
+        rows,
+        image_size=final_image_size(model.experiment),
+        tta=model.experiment.tta if tta is None else tta,
+        what=f"Predicting {what}",
+    )
+
+
+def _shared_schema(loaded: dict[Path, Loaded]) -> LabelSchema:
+    first, *others = loaded.items()
+    for path, other in others:
+        if other.schema != first[1].schema:
+            raise DataError(
+                f"{path}: its labels differ from those of {first[0]}; predict them separately"
+            )
+    return first[1].schema
+
+
+def _open(data: Path, models: Sequence[Path]) -> Dataset:
+    """The data set, once every model is known to have learned from it."""
+    from ranzcr.data.dataset import Dataset
+    from ranzcr.models import checkpoint
+
+    dataset = Dataset.open(data)
+    for model in models:
+        learned = checkpoint.read_metrics(model)["dataset_digest"]
+        if learned != dataset.digest:
+            raise DataError(
+                f"{model}: trained on data set {learned[:12]}, not on {data} "
+                f"({dataset.digest[:12]}); give that data set, or a plain folder of images"
+            )
+    return dataset
+
+
+def _joint_origin(loaded: dict[Path, Loaded]) -> Origin:
+    names = tuple(dict.fromkeys(model.experiment.name for model in loaded.values()))
+    return Origin(experiment="+".join(names), members=names if len(names) > 1 else ())
+
+
+def _as_file(out: Path) -> Path:
+    if not str(out).endswith(_FILE_SUFFIXES):
+        raise ConfigError(f"{out}: expected a file that ends in {', '.join(_FILE_SUFFIXES)}")
+    return out
+
+
+def _write_file(predictions: Predictions, out: Path) -> PredictResult:
+    from ranzcr.files import hash_file
+
+    predictions.write(out)
+    return PredictResult(out, hash_file(out), (out.name,))

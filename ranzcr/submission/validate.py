@@ -1,0 +1,82 @@
+"""Is a submission.csv what the competition takes?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ranzcr.errors import DataError
+from ranzcr.labels import UID
+
+
+def validate(submission_csv: Path | str, sample_csv: Path | str) -> int:
+    """Compare a submission with sample_submission.csv; returns its number of studies.
+
+    The columns must be the sample's in its order, the studies the sample's in any order, each
+    once, and each value a probability. Raises DataError for the first thing that is wrong.
+    """
+    submission, sample = _read(submission_csv), _read(sample_csv)
+    _check_columns(submission_csv, list(submission.columns), list(sample.columns))
+    _check_studies(submission_csv, submission[UID], sample[UID])
+    _check_values(submission_csv, submission)
+    return len(submission)
+
+
+def _read(path: Path | str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={UID: str})
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a submission table ({problem}); make it again") from None
+    if UID not in table.columns:
+        raise DataError(f"{path}: no column {UID}; found {', '.join(table.columns)}")
+    return table
+
+
+def _check_columns(path: Path | str, found: list[str], expected: list[str]) -> None:
+    if found == expected:
+        return
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    if missing:
+        problem = f"missing column {', '.join(missing)}"
+    elif unknown:
+        problem = f"unknown column {', '.join(unknown)}"
+    else:
+        first = next(place for place in range(len(found)) if found[place] != expected[place])
+        problem = f"column {first + 1} is {found[first]}, expected {expected[first]}"
+    raise DataError(f"{path}: {problem}; keep the columns of sample_submission.csv in their order")
+
+
+def _check_studies(path: Path | str, found: pd.Series, expected: pd.Series) -> None:
+    repeated = found[found.duplicated()]
+    if len(repeated):
+        raise DataError(
+            f"{path}: {repeated.iloc[0]} appears more than once; keep one row per study"
+        )
+    missing = expected[~expected.isin(found)]
+    if len(missing):
+        raise DataError(
+            f"{path}: {len(missing)} studies of sample_submission.csv are missing, "
+            f"{missing.iloc[0]} among them; predict them"
+        )
+    unknown = found[~found.isin(expected)]
+    if len(unknown):
+        raise DataError(
+            f"{path}: {len(unknown)} studies are not in sample_submission.csv, "
+            f"{unknown.iloc[0]} among them; leave them out"
+        )
+
+
+def _check_values(path: Path | str, submission: pd.DataFrame) -> None:
+    for label in submission.columns.drop(UID):
+        values = pd.to_numeric(submission[label], errors="coerce").to_numpy(np.float64)
+        bad = ~((values >= 0) & (values <= 1))  # NaN too
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(
+                f"{path}: {submission[UID].iloc[row]} has {submission[label].iloc[row]} for "
+                f"{label}; expected a probability from 0 to 1"
+            )

@@ -1,0 +1,94 @@
+"""Fixtures of the journal and the registry: a real MLflow on SQLite, hand-made folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ranzcr.labels import LabelSchema
+from ranzcr.predictions import Origin, Predictions
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """An empty MLflow database; making its tables takes seconds, so tests copy it."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch, migrated):
+    """A journal of its own for one test; its client."""
+    from ranzcr.tracking import server
+
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(migrated, home / "mlflow.db")
+    monkeypatch.setenv("RANZCR_HOME", str(home))
+    monkeypatch.delenv("RANZCR_CODE", raising=False)
+    return server.connect()
+
+
+@pytest.fixture(scope="session")
+def ensemble_folder(tmp_path_factory):
+    """What export writes, by hand: one ONNX model whose probabilities are the mean grey / 255."""
+    folder = tmp_path_factory.mktemp("export") / "ensemble"
+    labels = ["ETT - Abnormal", "CVC - Normal"]
+    (folder / "tiny").mkdir(parents=True)
+    _grey_model(folder / "tiny" / "fold0.onnx", len(labels))
+    member = {"experiment": "tiny", "weight": 1.0, "image_size": 32, "tta": "none"}
+    told = {
+        "labels": labels,
+        "members": [{**member, "models": ["tiny/fold0.onnx"]}],
+        "dataset_digest": "d" * 64,
+        "blend_digest": "b" * 64,
+        "cache_size": 32,
+        "method": "weights",
+    }
+    (folder / "ensemble.json").write_text(json.dumps(told))
+    parity = {"max_abs_diff": {"tiny/fold0.onnx": 1e-6}, "limit": 1e-4}
+    (folder / "parity.json").write_text(json.dumps(parity))
+    return folder
+
+
+def _grey_model(path, labels):
+    """(B, 1, S, S) image of 0..255 -> (B, L) probability."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    weights = helper.make_tensor("scale", TensorProto.FLOAT, [1, labels], [1 / 255] * labels)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["grey"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["grey", "scale"], ["probability"]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["B", 1, 32, 32])
+    probability = helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["B", labels])
+    graph = helper.make_graph(nodes, "grey", [image], [probability], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+
+
+@pytest.fixture
+def blend_folder(tmp_path):
+    """What blend writes, by hand: 40 studies, predictions that are mostly right."""
+    folder = tmp_path / "blend"
+    folder.mkdir()
+    schema = LabelSchema(("ETT - Abnormal", "CVC - Normal"))
+    rng = np.random.default_rng(0)
+    uids = np.array([f"study{index}" for index in range(40)])
+    values = rng.random((40, 2), dtype=np.float32)
+    origin = Origin(experiment="tiny", dataset_digest="d" * 64, members=("tiny",))
+    Predictions(uids, values, schema, origin).write(folder / "oof.parquet")
+    told = {
+        **{"method": "weights", "weights": {"tiny": 1.0}, "members": ["tiny"]},
+        **{"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9},
+        **{"dataset_digest": "d" * 64, "digest": "b" * 64, "run_id": ""},
+    }
+    (folder / "blend.json").write_text(json.dumps(told))
+    return folder

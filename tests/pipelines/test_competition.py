@@ -1,0 +1,146 @@
+"""The whole pipeline on tiny phantoms: killed once on the way, resumed, run again from the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+RUN = (
+    *("pipeline", "run", "competition", "--first", "smoke_a,smoke_b", "--second", "smoke_student"),
+    *("--folds", "2", "--set", "data.image_size=64", "--min-auc", "0"),
+    *("--set", "training.recipe=[{name: train, rows: train, epochs: 1}]"),
+)
+RANZCR = Path(sys.executable).parent / "ranzcr"
+
+
+def start(source: Path, folder: Path, *more: str) -> subprocess.Popen:
+    """Start the pipeline with its results below `folder`; its lines are read from stderr."""
+    environment = {**os.environ, "RANZCR_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [RANZCR, *RUN, "--data", str(source), *more],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+def kill_a_training(process: subprocess.Popen) -> str:
+    """Kill the second stage's first training as the machine would; returns what was said so far."""
+    said = ""
+    assert process.stderr is not None
+    for line in process.stderr:
+        said += line
+        if "train smoke_student fold" in line and "started" in line:
+            break
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.send_signal(signal.SIGKILL)
+    return said
+
+
+@pytest.fixture(scope="module")
+def runs(competition: Path, tmp_path_factory) -> tuple[Path, dict[str, tuple[int, str]]]:
+    """Three runs on the same folder: killed, resumed, again. Returns the folder and what each said."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    killed = start(competition, folder)
+    before = kill_a_training(killed)
+    code, after = finish(killed)
+    return folder, {
+        "killed": (code, before + after),
+        "resumed": finish(start(competition, folder)),
+        "again": finish(start(competition, folder)),
+    }
+
+
+def ran(said: str) -> list[str]:
+    return re.findall(r"\] (.+): done in", said)
+
+
+def test_a_killed_stage_fails_the_run_by_name(runs):
+    code, said = runs[1]["killed"]
+    assert code == 2
+    assert re.search(r"ranzcr: stage train smoke_student fold \d was killed \(SIGKILL\)", said)
+    assert said.splitlines()[-1].startswith("ranzcr: stage train")
+
+
+def test_a_rerun_resumes_after_what_was_finished(runs):
+    code, said = runs[1]["resumed"]
+    assert code == 0, said
+    assert "train smoke_a fold 0: cached" in said
+    assert "train smoke_student fold 0" in " ".join(ran(said))
+    assert not [task for task in ran(said) if "smoke_a" in task or "smoke_b" in task]
+
+
+def test_a_third_run_comes_from_the_cache_but_for_what_looks_at_the_world(runs):
+    code, said = runs[1]["again"]
+    assert code == 0, said
+    assert ran(said) == ["ingest", "register", "promote"]
+
+
+def test_the_journal_has_a_row_per_experiment_and_for_the_ensemble(runs):
+    environment = {**os.environ, "RANZCR_HOME": str(runs[0] / "home")}
+    done = subprocess.run(
+        [RANZCR, "journal", "show", "--format", "csv"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    (runs[0] / "journal.csv").write_text(done.stdout)
+    rows = pd.read_csv(runs[0] / "journal.csv")
+    singles = rows[rows.kind == "single"]
+    assert sorted(singles.experiment) == ["smoke_a", "smoke_b", "smoke_student"]
+    assert singles.cv_auc.notna().all()
+    assert (singles.folds == 2).all()
+    assert (rows.kind == "ensemble").sum() == 1
+    assert (rows.kind == "pseudo").sum() == 1
+
+
+def test_the_champion_is_promoted_once_and_its_bundle_has_a_valid_submission(runs, competition):
+    environment = {**os.environ, "RANZCR_HOME": str(runs[0] / "home")}
+    ledger = subprocess.run(
+        [RANZCR, "registry", "ledger"], env=environment, capture_output=True, text=True
+    )
+    assert ledger.returncode == 0, ledger.stderr
+    assert ledger.stdout.count("promote") == 1
+    (submission,) = (runs[0] / "home").glob("pipelines/*/runs/**/submission.csv")
+    sample = pd.read_csv(competition / "sample_submission.csv")
+    submitted = pd.read_csv(submission)
+    assert list(submitted.columns) == list(sample.columns)
+    assert submitted.StudyInstanceUID.tolist() == sample.StudyInstanceUID.tolist()
+    parity = next((runs[0] / "home").glob("pipelines/*/runs/**/parity.json"))
+    assert json.loads(parity.read_text())["limit"] == 1e-4
+
+
+def test_changed_data_is_worked_on_again(runs, competition, tmp_path):
+    import shutil
+
+    changed = tmp_path / "changed"
+    shutil.copytree(competition, changed)
+    table = pd.read_csv(changed / "train.csv", dtype={"StudyInstanceUID": str})
+    table.loc[0, "ETT - Normal"] = 1 - table.loc[0, "ETT - Normal"]
+    table.to_csv(changed / "train.csv", index=False)
+    process = start(changed, runs[0])
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "train smoke_a fold 0: started" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert "prepare: done" in said
+    assert "cached" not in said

@@ -1,0 +1,121 @@
+"""The local runner, on a toy pipeline: what is cached, what a failure says, what is resumed."""
+
+import pytest
+from kfp import dsl
+
+from pipelines import local
+from ranzcr.errors import PipelineError
+
+component = dsl.component(base_image="python-toy", install_kfp_package=False)
+
+
+@component
+def ingest(text: str, data: dsl.Output[dsl.Dataset]) -> str:
+    with open(data.path, "w") as file:
+        file.write(text)
+    data.metadata["digest"] = text
+    print(f"wrote {text}")
+    return text
+
+
+@component
+def train(data: dsl.Input[dsl.Dataset], config: str, fold: str, model: dsl.Output[dsl.Model]) -> str:
+    import os
+    import signal
+    import sys
+
+    text = open(data.path).read()
+    if text == "mend me" and fold == "1":
+        print("train: data.csv: mend it", file=sys.stderr)
+        sys.exit(2)
+    if text == "kill me":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if text == "crash":
+        raise ZeroDivisionError("ours")
+    with open(model.path, "w") as file:
+        file.write(f"{config} {fold} {text}")
+    model.metadata["digest"] = f"{text}-{fold}"
+    return f"{text}-{fold}"
+
+
+@component
+def blend(models: dsl.Input[list[dsl.Model]], digests: list[str]) -> str:
+    return " | ".join(open(model.path).read() for model in models)
+
+
+@dsl.pipeline
+def toy(text: str, items: list[dict]):
+    data = ingest(text=text).set_caching_options(False)
+    with dsl.ParallelFor(items) as item:
+        trained = train(data=data.outputs["data"], config=item.config, fold=item.fold)
+    blend(
+        models=dsl.Collected(trained.outputs["model"]),
+        digests=dsl.Collected(trained.outputs["Output"]),
+    )
+
+
+ITEMS = [{"config": '{"name": "smoke"}', "fold": str(fold)} for fold in range(2)]
+
+
+@pytest.fixture
+def run(tmp_path, capfd):
+    """Run the toy pipeline and return what was shown."""
+
+    def _run(text: str) -> str:
+        capfd.readouterr()
+        local.run(toy, {"text": text, "items": ITEMS}, root=tmp_path, parallel=2, tasks=4)
+        return capfd.readouterr().err
+
+    return _run
+
+
+def test_a_task_is_named_by_stage_experiment_and_fold_and_its_own_lines_are_shown(run):
+    shown = run("fine")
+    assert "ingest | wrote fine" in shown
+    assert "train smoke fold 0: done in" in shown
+    assert "[4/4] blend: done in" in shown
+    assert "executor_input" not in shown
+
+
+def test_an_uncached_task_with_the_same_content_leaves_the_rest_in_the_cache(run):
+    run("fine")
+    shown = run("fine")
+    assert "ingest: done" in shown
+    for task in ("train smoke fold 0", "train smoke fold 1", "blend"):
+        assert f"{task}: cached" in shown
+
+
+def test_other_content_is_worked_on_again(run):
+    run("fine")
+    assert "cached" not in run("other")
+
+
+def test_a_failing_stage_is_named_with_its_own_line(run):
+    with pytest.raises(PipelineError, match="stage train smoke fold 1 failed: data.csv: mend it"):
+        run("mend me")
+
+
+def test_what_finished_before_a_failure_is_not_done_again(run, capfd):
+    with pytest.raises(PipelineError):
+        run("mend me")
+    with pytest.raises(PipelineError):
+        run("mend me")
+    assert "train smoke fold 0: cached" in capfd.readouterr().err
+
+
+def test_a_killed_stage_says_so(run):
+    with pytest.raises(PipelineError, match=r"stage train smoke fold . was killed \(SIGKILL\)"):
+        run("kill me")
+
+
+def test_an_error_of_ours_points_to_the_log(run):
+    with pytest.raises(local.StageCrash, match="ZeroDivisionError: ours; see .*train-smoke-fold"):
+        run("crash")
+
+
+def test_kfp_is_left_as_it_was(run):
+    from kfp.local import subprocess_task_handler
+
+    before = subprocess_task_handler.run_local_subprocess
+    run("fine")
+    assert subprocess_task_handler.run_local_subprocess is before

@@ -1,0 +1,53 @@
+"""promote: a candidate that passed -> the champion."""
+
+import json
+
+import pytest
+
+from ranzcr.errors import DataError, TrackingError
+from ranzcr.stages import promote, register
+from ranzcr.tracking import ledger, registry
+from ranzcr.tracking.gates import Gate, GateReport
+
+
+@pytest.fixture
+def candidate(journal, ensemble_folder, blend_folder, tmp_path):
+    """Registers the ensemble with a gate that passed or not; what register wrote."""
+
+    def make(passed=True):
+        report = GateReport((Gate("cv", passed, 0.7, 0.5, "begins at 0.7"),))
+        (tmp_path / "gate.json").write_text(json.dumps(report.to_json()))
+        out = tmp_path / "candidate.json"
+        register.run(ensemble_folder, blend_folder, tmp_path / "gate.json", out)
+        return out
+
+    return make
+
+
+def test_the_candidate_becomes_the_champion(journal, candidate, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
+    out = tmp_path / "promoted.json"
+    result = promote.run(candidate(), out, why="gates passed")
+    assert (result.version, result.previous, result.changed) == ("1", "", True)
+    assert json.loads(out.read_text()) == {"version": "1", "previous": "", "changed": True}
+    assert registry.champion().digest == "b" * 64
+    assert [(act.who, act.why) for act in ledger.entries(journal)] == [("Ada", "gates passed")]
+
+
+def test_a_rerun_changes_nothing(journal, candidate, tmp_path):
+    promote.run(candidate(), tmp_path / "promoted.json", why="first")
+    again = promote.run(candidate(), tmp_path / "promoted.json", why="second")
+    assert (again.version, again.changed) == ("1", False)
+    assert len(ledger.entries(journal)) == 1
+
+
+def test_what_failed_its_gates_is_refused_and_writes_nothing(journal, candidate, tmp_path):
+    with pytest.raises(TrackingError, match="did not pass its gates"):
+        promote.run(candidate(passed=False), tmp_path / "promoted.json", why="hope")
+    assert not (tmp_path / "promoted.json").exists()
+
+
+def test_a_file_that_register_did_not_write_is_named(journal, tmp_path):
+    (tmp_path / "candidate.json").write_text("[]")
+    with pytest.raises(DataError, match=r"candidate\.json: not a candidate"):
+        promote.run(tmp_path / "candidate.json", tmp_path / "promoted.json", why="x")

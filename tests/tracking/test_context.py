@@ -1,0 +1,234 @@
+"""The run tree: found again by key, named, tagged, ended."""
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from ranzcr import config
+from ranzcr.errors import TrackingError
+from ranzcr.tracking import context, runs, server
+
+DIGEST = "d" * 64
+LABELS = ["ETT - Abnormal", "CVC - Normal"]
+
+
+@pytest.fixture
+def experiment():
+    return config.load("kdb3v3_b71_001", ["training.seed=7"])
+
+
+def fold_run(experiment, fold=0, **more):
+    return context.fold_run(experiment, dataset_digest=DIGEST, fold=fold, labels=LABELS, **more)
+
+
+def broken_fold(experiment, error):
+    """The id of a fold's run whose block logs one epoch and raises `error`."""
+    run_id = ""
+
+    def train():
+        nonlocal run_id
+        with fold_run(experiment) as run:
+            run_id = run.run_id
+            run.log_epoch(0, {"loss": 1.0})
+            raise error
+
+    with pytest.raises(error):
+        train()
+    return run_id
+
+
+def all_runs(client):
+    return client.search_runs([server.experiment_id(client)])
+
+
+def root_of(client, run_id):
+    return client.get_run(client.get_run(run_id).data.tags[runs.PARENT])
+
+
+def test_folds_hang_under_the_run_of_their_experiment(journal, experiment):
+    with fold_run(experiment, 0) as first:
+        pass
+    with fold_run(experiment, 1) as second:
+        pass
+    assert len(all_runs(journal)) == 3
+    root = root_of(journal, first.run_id)
+    assert root.info.run_id == root_of(journal, second.run_id).info.run_id
+    assert root.info.run_name == "kdb3v3_b71_001"
+    assert journal.get_run(second.run_id).info.run_name == "kdb3v3_b71_001 fold 1"
+    assert (root.data.tags["folds"], root.info.status) == ("2", "FINISHED")
+
+
+def test_a_fold_says_what_made_it(journal, experiment, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
+    monkeypatch.setenv("RANZCR_IMAGE", "sha256:1234")
+    monkeypatch.setenv("KFP_RUN_ID", "kfp-1")
+    with fold_run(experiment, 2, dataset_path=tmp_path) as run:
+        pass
+    stored = journal.get_run(run.run_id)
+    tags = stored.data.tags
+    assert (tags["kind"], tags["stage"], tags["fold"], tags["seed"]) == ("fold", "train", "2", "7")
+    assert (tags["author"], tags["image_digest"], tags["kfp_run_id"]) == (
+        "Ada",
+        "sha256:1234",
+        "kfp-1",
+    )
+    assert (tags["teachers"], tags["parent"]) == ("b7v3_001", "b7v3_001")
+    assert tags["dataset_digest"] == DIGEST
+    params = stored.data.params
+    assert params["cfg.data.batch_size"] == "8"
+    assert params["cfg.training.recipe.cooldown.lr"] == "5e-06"
+    assert params["config_hash"] == experiment.config_hash
+    assert all(name.startswith("cfg.") or name == "config_hash" for name in params)
+    used = stored.inputs.dataset_inputs[0].dataset
+    assert used.digest == DIGEST[:36]
+    assert tmp_path.as_uri() in used.source
+
+
+def test_a_retried_fold_goes_on_in_its_run(journal, experiment):
+    failed = broken_fold(experiment, RuntimeError)
+    assert journal.get_run(failed).info.status == "FAILED"
+    assert root_of(journal, failed).info.status == "FAILED"
+    with fold_run(experiment) as again:
+        assert journal.get_run(again.run_id).info.status == "RUNNING"
+        again.log_epoch(1, {"loss": 0.5})
+    assert again.run_id == failed
+    assert [m.value for m in journal.get_metric_history(again.run_id, "loss")] == [1.0, 0.5]
+    assert root_of(journal, failed).info.status == "FINISHED"
+
+
+def test_an_interrupted_fold_is_killed_not_failed(journal, experiment):
+    run_id = broken_fold(experiment, KeyboardInterrupt)
+    assert journal.get_run(run_id).info.status == "KILLED"
+
+
+def test_other_data_settings_or_soft_labels_make_another_row(journal, experiment):
+    other = config.load("kdb3v3_b71_001", ["training.seed=8"])
+    with fold_run(experiment) as one, fold_run(other) as two:
+        pass
+    with fold_run(experiment, soft_labels="s" * 64) as three:
+        pass
+    roots = {root_of(journal, run.run_id).info.run_id for run in (one, two, three)}
+    assert len(roots) == 3
+
+
+def test_the_code_version_is_part_of_the_key(journal, experiment, monkeypatch):
+    with fold_run(experiment) as old:
+        pass
+    monkeypatch.setenv("RANZCR_CODE", "v2")
+    with fold_run(experiment) as new:
+        pass
+    assert new.run_id != old.run_id
+
+
+def test_cv_is_written_on_the_row_of_the_experiment(journal, experiment):
+    with fold_run(experiment) as fold:
+        pass
+    with context.single_run(experiment, dataset_digest=DIGEST) as run:
+        run.log_metrics({"cv_auc": 0.9, "auc/ETT - Abnormal": 0.8, "auc/CVC - Normal": None})
+    with context.single_run_of(fold.run_id) as same:
+        same.log_metrics({"cv_auc_lo": 0.85})
+    assert run.run_id == same.run_id == root_of(journal, fold.run_id).info.run_id
+    stored = journal.get_run(run.run_id)
+    assert stored.data.metrics == {"cv_auc": 0.9, "auc/ETT - Abnormal": 0.8, "cv_auc_lo": 0.85}
+    assert (stored.data.tags["kind"], stored.data.tags["stage"]) == ("single", "evaluate")
+
+
+def test_a_row_is_made_from_a_fold_whose_root_is_gone(journal, experiment):
+    with fold_run(experiment) as fold:
+        pass
+    journal.delete_run(root_of(journal, fold.run_id).info.run_id)
+    with context.single_run_of(fold.run_id) as run:
+        pass
+    stored = journal.get_run(run.run_id)
+    assert stored.info.run_name == "kdb3v3_b71_001"
+    assert stored.data.params["cfg.data.batch_size"] == "8"
+    assert "fold" not in stored.data.tags
+
+
+def test_an_unknown_fold_run_is_one_line(journal):
+    with pytest.raises(TrackingError, match="not found"), context.single_run_of("0" * 32):
+        pass
+
+
+def test_gpu_hours_of_the_folds_are_summed(journal, experiment):
+    for fold in (0, 1):
+        with fold_run(experiment, fold) as run:
+            run.log_metrics({"gpu_hours": 1.5})
+    assert root_of(journal, run.run_id).data.metrics["gpu_hours"] == 3.0
+
+
+def test_kfps_own_run_is_taken_named_and_tagged(journal, experiment, monkeypatch):
+    task = journal.create_run(server.experiment_id(journal), run_name="iteration-0")
+    journal.log_param(task.info.run_id, "fold", "an input that the launcher logged")
+    monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
+    with fold_run(experiment, 3) as run:
+        assert "MLFLOW_RUN_ID" not in server.os.environ
+    assert run.run_id == task.info.run_id
+    assert len(all_runs(journal)) == 1
+    stored = journal.get_run(run.run_id)
+    assert (stored.info.run_name, stored.data.tags["fold"]) == ("kdb3v3_b71_001 fold 3", "3")
+    assert stored.info.status == "RUNNING"  # the plugin ends what it began
+
+
+def test_soft_labels_and_a_blend_are_rows_too(journal):
+    with context.pseudo_run(
+        teachers=["a", "b"], dataset_digest=DIGEST, digest="s", counts={"train": 10, "test": 4}
+    ) as pseudo:
+        pass
+    weights = {"a": 0.6, "b": 0.4}
+    for _ in range(2):
+        with context.ensemble_run(
+            weights, dataset_digest=DIGEST, method="weights", digest="b"
+        ) as blend:
+            pass
+    assert len(all_runs(journal)) == 2
+    assert journal.get_run(pseudo.run_id).data.metrics == {"rows/train": 10, "rows/test": 4}
+    stored = journal.get_run(blend.run_id)
+    assert (stored.info.run_name, stored.data.tags["members"]) == ("a+b", "a,b")
+
+
+def test_artifacts_are_copied(journal, experiment, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.json").write_text("{}")
+    with fold_run(experiment) as run:
+        run.log_artifacts(tmp_path / "out")
+        run.log_artifacts(tmp_path / "out" / "metrics.json", "single")
+    assert [item.path for item in journal.list_artifacts(run.run_id)] == ["metrics.json", "single"]
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """A switch: turned on, no metric of a run arrives."""
+    send, switch = MlflowClient.log_batch, {"on": False}
+
+    def log_batch(self, run_id, metrics=(), **others):
+        if switch["on"] and metrics:
+            raise MlflowException("database is locked")
+        send(self, run_id, metrics, **others)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    return switch
+
+
+def test_training_goes_on_while_the_server_is_away(journal, experiment, away):
+    with fold_run(experiment) as run:
+        away["on"] = True
+        run.log_epoch(0, {"loss": 3.0})
+        run.log_epoch(1, {"loss": 2.0})
+        away["on"] = False
+        run.log_epoch(2, {"loss": 1.0})
+    assert [m.value for m in journal.get_metric_history(run.run_id, "loss")] == [3, 2, 1]
+
+
+def test_a_server_that_stays_away_is_told_at_the_end(journal, experiment, away):
+    opened = fold_run(experiment)
+    run = opened.__enter__()
+    away["on"] = True
+    run.log_epoch(0, {"loss": 3.0})
+    with pytest.raises(TrackingError, match="failed: database is locked"):
+        opened.__exit__(None, None, None)
+
+
+def test_the_works_own_error_is_not_hidden_by_the_servers(journal, experiment, away):
+    away["on"] = True
+    broken_fold(experiment, RuntimeError)

@@ -1,0 +1,40 @@
+"""The tags that come from the surroundings."""
+
+import subprocess
+
+import pytest
+
+from ranzcr.tracking import provenance
+
+
+@pytest.fixture(autouse=True)
+def _git_is_asked_again():
+    provenance._git.cache_clear()
+    yield
+    provenance._git.cache_clear()
+
+
+def test_the_environment_names_the_author(monkeypatch):
+    monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
+    assert provenance.author() == "Ada"
+
+
+def test_without_git_the_login_name_signs_and_no_commit_is_claimed(monkeypatch):
+    def missing(*args, **kwargs):
+        raise FileNotFoundError("git")
+
+    monkeypatch.delenv("RANZCR_AUTHOR", raising=False)
+    monkeypatch.setattr(subprocess, "run", missing)
+    monkeypatch.setattr(provenance.getpass, "getuser", lambda: "ward7")
+    assert provenance.author() == "ward7"
+    assert "git_commit" not in provenance.tags()
+
+
+def test_a_user_without_a_name_still_works(monkeypatch):
+    def nameless():
+        raise KeyError("uid 1000")
+
+    monkeypatch.delenv("RANZCR_AUTHOR", raising=False)
+    monkeypatch.setattr(provenance, "_git", lambda *words: "")
+    monkeypatch.setattr(provenance.getpass, "getuser", nameless)
+    assert provenance.author() == "unknown"
