@@ -32,6 +32,8 @@ def blend(
             Path(blended.path),
             method=method,
         )
-    metrics.log_metric("cv_auc", result.cv_auc)
+    print(f"blend: cross-fitted cv_auc {result.cv_auc}")
+    if result.cv_auc is not None:  # a label without both classes has none
+        metrics.log_metric("cv_auc", result.cv_auc)
     blended.metadata["digest"] = result.digest
     return result.digest

@@ -29,5 +29,6 @@ def bundle(
             competition=Path(competition.path),
             blend=Path(blended.path),
         )
+    print(f"submission: {result.submission}")
     submission_bundle.metadata["digest"] = result.digest
     return result.digest

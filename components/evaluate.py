@@ -27,6 +27,8 @@ def evaluate(
             [Path(item.path) for item in predictions], Path(dataset.path), Path(evaluation.path)
         )
     for experiment, auc in result.cv.items():
-        metrics.log_metric(f"cv_auc {experiment}", auc)
+        print(f"{experiment}: cv_auc {auc}")
+        if auc is not None:  # a label without both classes has none
+            metrics.log_metric(f"cv_auc {experiment}", auc)
     evaluation.metadata["digest"] = result.digest
     return result.digest

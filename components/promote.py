@@ -4,9 +4,7 @@ from components import image
 
 
 @dsl.component(base_image=image.RANZCR, install_kfp_package=False)
-def promote(
-    candidate: dsl.Input[dsl.Artifact], candidate_version: str, promotion: dsl.Output[dsl.Artifact]
-) -> str:
+def promote(candidate: dsl.Input[dsl.Artifact], promotion: dsl.Output[dsl.Artifact]) -> str:
     """Make a candidate the champion; returns its production version. See ranzcr.stages.promote."""
     from pathlib import Path
 
@@ -17,5 +15,6 @@ def promote(
         result = stage.run(
             Path(candidate.path), Path(promotion.path), why="gates of the competition pipeline"
         )
+    print(f"champion: version {result.version} (before: {result.previous or 'none'})")
     promotion.metadata["version"] = result.version
     return result.version

@@ -1,5 +1,3 @@
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components import image
@@ -8,17 +6,15 @@ from components import image
 @dsl.component(base_image=image.RANZCR, install_kfp_package=False)
 def register(
     ensemble: dsl.Input[dsl.Model],
-    ensemble_digest: str,
     blended: dsl.Input[dsl.Dataset],
     dataset: dsl.Input[dsl.Dataset],
     min_auc: float,
     candidate: dsl.Output[dsl.Artifact],
-) -> NamedTuple("Outputs", [("gate", str), ("version", str)]):  # type: ignore[valid-type]
-    """Judge the blend at the gates and register it as a candidate, whatever the verdict.
+) -> str:
+    """Judge the ensemble at the gates and register it as a candidate, whatever the verdict.
 
-    Returns the verdict ("pass" or "fail") and the candidate's version. See ranzcr.stages.register.
+    Returns the verdict, "pass" or "fail". See ranzcr.stages.register.
     """
-    from collections import namedtuple
     from pathlib import Path
 
     from ranzcr.errors import one_line
@@ -32,5 +28,6 @@ def register(
             dataset=Path(dataset.path),
             min_auc=min_auc,
         )
-    candidate.metadata["digest"] = ensemble_digest
-    return namedtuple("Outputs", ["gate", "version"])(result.gate, result.version)
+    print(f"candidate {result.version}: gate {result.gate}", result.why)
+    candidate.metadata.update(digest=result.digest, version=result.version)
+    return result.gate

@@ -143,17 +143,14 @@ def competition(
     )
     registered = register(
         ensemble=exported.outputs["ensemble"],
-        ensemble_digest=exported.outputs["Output"],
         blended=blended.outputs["blended"],
         dataset=data["dataset"],
         min_auc=min_auc,
     ).set_caching_options(False)
 
-    with dsl.If(registered.outputs["gate"] == "pass", name="gate-passed"):
-        promoted = promote(
-            candidate=registered.outputs["candidate"],
-            candidate_version=registered.outputs["version"],
-        ).set_caching_options(False)
+    # kfp.local resolves a condition on a task's return value alone, not on a named output.
+    with dsl.If(registered.outputs["Output"] == "pass", name="gate-passed"):
+        promoted = promote(candidate=registered.outputs["candidate"]).set_caching_options(False)
         bundle(
             ensemble=exported.outputs["ensemble"],
             ensemble_digest=exported.outputs["Output"],

@@ -54,6 +54,8 @@ def run(
     from pipelines import local
 
     everyone = [*experiments[0], *experiments[1]]
+    code = code_version()
+    os.environ["RANZCR_CODE"] = code  # for the journal: tasks inherit it
     local.run(
         pipeline(name),
         {
@@ -61,7 +63,7 @@ def run(
             "first": [experiment.to_json() for experiment in experiments[0]],
             "second": [experiment.to_json() for experiment in experiments[1]],
             "externals": [_absolute(external) for external in externals],
-            "code": code_version(),
+            "code": code,
             "image_size": image_size or max(map(largest_size, everyone)),
             "folds": folds,
             **settings,

@@ -8,7 +8,7 @@ shown. Both hang on kfp's internals: tests/pipelines/test_local.py notices when 
 
 from __future__ import annotations
 
-import io
+import builtins
 import json
 import logging
 import os
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kfp import dsl, local
 from kfp.local import cache as kfp_cache
@@ -79,7 +79,7 @@ def run(
     logs.mkdir(parents=True, exist_ok=True)
     with _Display(tasks) as display, open(logs / "kfp.log", "w") as chatter:
         runner = _Runner(display, logs, parallel)
-        with _kfp(root, runner), redirect_stdout(chatter):
+        with _kfp(root, runner, chatter), redirect_stdout(chatter):
             try:
                 pipeline(**arguments)
             except RuntimeError:
@@ -90,7 +90,7 @@ def run(
 
 
 @contextmanager
-def _kfp(root: Path, runner: _Runner) -> Iterator[None]:
+def _kfp(root: Path, runner: _Runner, chatter: TextIO) -> Iterator[None]:
     """kfp.local set up with our cache and our way to run a task, and put back afterwards."""
     workspace = tempfile.mkdtemp(prefix="ranzcr-")  # kfp deletes it after every run
     with warnings.catch_warnings():
@@ -105,14 +105,17 @@ def _kfp(root: Path, runner: _Runner) -> Iterator[None]:
     kfp_cache._cache_singleton = _ContentCache(str(root / "cache"), runner)
     kfp_cache._cache_singleton_root = str(root / "cache")
     before = subprocess_task_handler.run_local_subprocess
+    # Around each task kfp replaces and restores these; its threads restore each other's.
     logger = logging.getLogger()
-    logged = logger.level, logger.handlers[:]  # kfp's threads restore each other's
+    logged, printed = (logger.level, logger.handlers[:]), builtins.print
+    logger.handlers[:] = [logging.StreamHandler(chatter)]
     subprocess_task_handler.run_local_subprocess = runner.execute
     try:
         yield
     finally:
         subprocess_task_handler.run_local_subprocess = before
         logger.level, logger.handlers[:] = logged
+        builtins.print = printed
         kfp_cache.reset_local_cache_singleton()
         shutil.rmtree(workspace, ignore_errors=True)
 
@@ -220,7 +223,7 @@ class _Runner:
         return process.returncode
 
 
-def _own_lines(output: Iterator[str], log: io.TextIOBase) -> Iterator[str]:
+def _own_lines(output: Iterator[str], log: TextIO) -> Iterator[str]:
     """What the stage itself says, without what kfp's executor says of its inputs and outputs."""
     in_input = False
     for line in output:

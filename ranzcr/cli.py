@@ -22,15 +22,15 @@ app = typer.Typer(
 )
 
 
-def _group(name: str, about: str) -> typer.Typer:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about)
+def _group(name: str, about: str, *, bare: bool = False) -> typer.Typer:
+    group = typer.Typer(no_args_is_help=not bare, rich_markup_mode=None, help=about)
     app.add_typer(group, name=name)
     return group
 
 
 data = _group("data", "Phantoms, folds: what comes before a data set.")
 pipeline = _group("pipeline", "Run a pipeline here, or compile it for a cluster.")
-journal = _group("journal", "The lab journal: what was tried, what it scored.")
+journal = _group("journal", "The lab journal: what was tried, what it scored.", bare=True)
 registry = _group("registry", "The registry: candidates, the champion, the ledger.")
 lb = _group("lb", "Leaderboard scores in the journal.")
 
@@ -221,7 +221,7 @@ def evaluate(
 
     result = stage.run(predictions, dataset, output)
     for experiment, auc in result.cv.items():
-        typer.echo(f"{experiment}: cv_auc {auc:.4f}")
+        typer.echo(f"{experiment}: cv_auc {_auc(auc)}")
 
 
 @app.command()
@@ -261,12 +261,13 @@ def blend(
     from ranzcr.stages import blend as stage
 
     if labels is not None:
-        report = stage.blend_files(predictions, labels, output, method)
-        typer.echo(report)
+        found = stage.blend_files(predictions, labels, output, method)
+        weights = ", ".join(f"{name} {weight:.3f}" for name, weight in found.weights.items())
+        typer.echo(f"{output}: cross-fitted cv_auc {_auc(found.scores['macro_auc'])}; {weights}")
         return
     assert dataset is not None
     result = stage.run(predictions, dataset, output, method=method)
-    typer.echo(f"{output}: cross-fitted cv_auc {result.cv_auc:.4f}")
+    typer.echo(f"{output}: cross-fitted cv_auc {_auc(result.cv_auc)}")
 
 
 @app.command()
@@ -278,15 +279,19 @@ def score(
 
     Example: ranzcr score oof.csv.gz --labels train.csv
     """
-    from ranzcr.ensemble import scoring
+    from ranzcr.ensemble import score as scoring
 
-    result = scoring.score(predictions, labels)
-    low, high = result["interval"]
-    typer.echo(
-        f"macro AUC {result['auc']:.4f} [{low:.4f}, {high:.4f}], {result['studies']} studies"
-    )
-    for label, auc in result["labels"].items():
-        typer.echo(f"  {label}: {auc:.4f}")
+    told = scoring.score(predictions, labels)
+    typer.echo(f"{predictions}: {told['rows']} studies of {told['patients']} patients")
+    interval = f"[{_auc(told['macro_auc_lo'])}, {_auc(told['macro_auc_hi'])}]"
+    typer.echo(f"{_auc(told['macro_auc'])} {interval} macro AUC")
+    for label, auc in told["auc"].items():
+        typer.echo(f"{_auc(auc)} {label}")
+
+
+def _auc(value: float | None) -> str:
+    """Four digits, or a dash where a label has not both classes."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 @app.command()
@@ -439,7 +444,7 @@ def journal_default(context: typer.Context) -> None:
     Example: ranzcr journal
     """
     if context.invoked_subcommand is None:
-        journal_show()
+        journal_show(output_format="table", kind=None, sort="cv_auc", limit=None)
 
 
 @journal.command("show")
@@ -501,13 +506,18 @@ def registry_ledger() -> None:
 def ui(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow's pages on the journal.
+    """Open MLflow's pages on the journal; Ctrl-C ends them.
 
     Example: ranzcr ui --port 5000
     """
-    from ranzcr.tracking import server
+    import os
 
-    server.serve_ui(port)
+    from ranzcr.tracking import journal as record
+
+    pages = record.ui_command(port)
+    typer.echo(pages.link)
+    if pages.argv:
+        os.execve(pages.argv[0], pages.argv, dict(pages.env))
 
 
 def _version(shown: bool) -> None:

@@ -88,7 +88,7 @@ def test_a_bad_override_is_one_line_that_names_the_key(overrides, message):
 
 
 def test_an_unknown_experiment_names_the_nearest():
-    with pytest.raises(ConfigError, match="no experiment 'b7v3_01'; did you mean b7v3_001?"):
+    with pytest.raises(ConfigError, match="no experiment 'b7v3_01'; did you mean b7v3_001"):
         config.load("b7v3_01")
 
 

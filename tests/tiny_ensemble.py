@@ -33,6 +33,7 @@ def write_ensemble(
     described = {
         "labels": list(labels),
         "cache_size": cache_size,
+        "prevalence": [0.25] * len(labels),
         "members": members,
         "dataset_digest": "d" * 64,
         "blend_digest": "b" * 64,

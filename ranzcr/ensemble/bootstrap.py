@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ranzcr.ensemble.auc import mean_defined
-from ranzcr.progress import track
 
 # Shape suffixes: N rows, L labels, K patients, P positives, M negatives, R replicates.
 
@@ -134,6 +133,6 @@ def _number_patients(patients_N: np.ndarray) -> tuple[np.ndarray, int]:
 def _draws(patients: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
     """Yield `replicates` times how often each of K patients was drawn, (K,) int64."""
     rng = np.random.default_rng(seed)
-    for _ in track(range(replicates), "Bootstrap replicates"):
+    for _ in range(replicates):
         drawn = rng.integers(patients, size=patients)
         yield np.bincount(drawn, minlength=patients)

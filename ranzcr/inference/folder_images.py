@@ -25,7 +25,8 @@ def files(folder: Path) -> list[Path]:
 def read(paths: list[Path], size: int) -> np.ndarray:
     """(N, size, size) uint8 in the order of `paths`. Raises DataError for a bad image."""
     images_NSS = np.empty((len(paths), size, size), np.uint8)
-    for row, image in enumerate(cache.load_images(paths, size, total=len(paths))):
-        assert image is not None  # without on_bad, a bad image raises
+    for row, image in enumerate(cache.read_images(paths, size)):
+        if isinstance(image, cache.BadImage):
+            raise DataError(f"{paths[row]}: {image.problem}; mend the image or remove it")
         images_NSS[row] = image.pixels
     return images_NSS

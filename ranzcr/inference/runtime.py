@@ -93,19 +93,19 @@ class EnsembleRuntime:
     def predict_files(self, paths: Sequence[Path | str]) -> np.ndarray:
         """(N, L) probabilities of JPEG or PNG files. Raises DataError for a bad one."""
         files = [Path(path) for path in paths]
-        return self._predict_decoded(
-            cache.load_image(file, self.cache_size).pixels for file in files
-        )
+        return self._predict_decoded(self._decode(file.read_bytes(), str(file)) for file in files)
 
     def predict_bytes(self, contents: Sequence[bytes]) -> np.ndarray:
         """(N, L) probabilities of the contents of image files. Raises DataError for a bad one."""
-        return self._predict_decoded(map(self._decode, range(len(contents)), contents))
+        return self._predict_decoded(
+            self._decode(content, f"image {position}") for position, content in enumerate(contents)
+        )
 
-    def _decode(self, position: int, content: bytes) -> np.ndarray:
+    def _decode(self, content: bytes, name: str) -> np.ndarray:
         try:
             return cache.decode(content, self.cache_size)[0]
         except ValueError as error:
-            raise DataError(f"image {position}: {error}") from None
+            raise DataError(f"{name}: {error}") from None
 
     def _predict_decoded(self, images: Iterator[np.ndarray]) -> np.ndarray:
         """A batch at a time, so that memory does not grow with N."""

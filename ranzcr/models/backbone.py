@@ -28,12 +28,13 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.name = config.backbone
-        self.encoder = _create(config)
+        encoder: Any = _create(config)  # timm's models share methods, not a base class
         if config.pretrained and config.weights:
-            _load_weights(self.encoder, Path(config.weights), config.backbone)
-        self.channels: int = self.encoder.num_features
+            _load_weights(encoder, Path(config.weights), config.backbone)
+        self.encoder = encoder
+        self.channels: int = encoder.num_features
         # Channels of the feature pyramid, finest first; its last level is the feature map.
-        finer = [level["num_chs"] for level in self.encoder.feature_info[:-1]]
+        finer = [level["num_chs"] for level in encoder.feature_info[:-1]]
         self.pyramid_channels = [*finer, self.channels]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,9 +56,8 @@ class Backbone(nn.Module):
 
 def _create(config: ModelConfig) -> nn.Module:
     if not timm.is_model(config.backbone):
-        known = timm.list_models()
         raise ConfigError(
-            f"model.backbone: timm has no {config.backbone!r}; {_near(config, known)}"
+            f"model.backbone: timm has no {config.backbone!r}; {_near(config.backbone)}"
         )
     from_hub = config.pretrained and not config.weights
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
@@ -84,12 +84,12 @@ def _create(config: ModelConfig) -> nn.Module:
         ) from None
 
 
-def _near(config: ModelConfig) -> str:
-    near = nearest(config.backbone, timm.list_models())
+def _near(name: str) -> str:
+    near = nearest(name, timm.list_models())
     return near if near.startswith("did you mean") else "see timm.list_models()"
 
 
-def _load_weights(encoder: nn.Module, path: Path, backbone: str) -> None:
+def _load_weights(encoder: Any, path: Path, backbone: str) -> None:
     """Fill `encoder` from a file of the whole timm model; its classifier is left out."""
     weights = _read(path)
     origin = encoder.pretrained_cfg
@@ -103,11 +103,11 @@ def _load_weights(encoder: nn.Module, path: Path, backbone: str) -> None:
             weights[key] = adapt_input_conv(own[key].shape[1], weights[key])
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
-    other = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
-    if missing or unknown or other:
+    other = [key for key in own if key in weights and own[key].shape != weights[key].shape]
+    if wrong := missing + unknown + other:
         raise ConfigError(
             f"{path}: not the weights of {backbone}: {len(missing)} missing, "
-            f"{len(unknown)} unknown, {len(other)} of another shape, as {(missing + unknown + sorted(other))[0]}; "
+            f"{len(unknown)} unknown, {len(other)} of another shape, as {wrong[0]}; "
             "set model.backbone to the model they were saved from"
         )
     encoder.load_state_dict(weights)

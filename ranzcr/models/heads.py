@@ -100,6 +100,7 @@ class FamilyAttentionHead(nn.Module):
         self.heads = nn.ModuleList(
             _family_head(channels, len(family), dropout) for family in positions
         )
+        self.order: Tensor
         given = torch.tensor([position for family in positions for position in family])
         self.register_buffer("order", given.argsort(), persistent=False)
 

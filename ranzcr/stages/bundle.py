@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ranzcr import predictions
-from ranzcr.data import competition as competition_folder
 from ranzcr.errors import DataError
 from ranzcr.files import hash_json, replacing
 from ranzcr.labels import LabelSchema
@@ -16,7 +13,7 @@ from ranzcr.submission import bundle
 from ranzcr.submission.validate import validate
 
 # The bundle computes what the blend computed, with ONNX Runtime on the CPU in place of torch,
-# perhaps on a GPU in half precision. Images prepared in another way than in training differ by more.
+# perhaps on a GPU in half precision. Images prepared in another way than for training differ more.
 LIMIT = 0.02
 
 
@@ -49,8 +46,7 @@ def run(
     out = Path(out)
     labels = bundle.read_ensemble(ensemble)["labels"]
     with replacing(out) as beside:
-        prevalence = dict(zip(labels, _prevalence(labels, competition, blend), strict=True))
-        manifest = bundle.write(beside, ensemble, prevalence)
+        manifest = bundle.write(beside, ensemble)
         submission, max_abs_diff = None, None
         if competition and _has_test(competition):
             submission = _submit(beside, competition)
@@ -61,17 +57,6 @@ def run(
 
 def _has_test(competition: Path) -> bool:
     return (competition / "test").is_dir() and (competition / "sample_submission.csv").is_file()
-
-
-def _prevalence(labels: list[str], competition: Path | None, blend: Path | None) -> np.ndarray:
-    """Share of positives of each label: from train.csv, else as the blend has it, else one half."""
-    if competition and (competition / "train.csv").is_file():
-        _, train = competition_folder.read_train(competition / "train.csv")
-        return train[labels].to_numpy(float).mean(axis=0)
-    if blend:
-        oof = predictions.read(blend / "oof.parquet", LabelSchema(tuple(labels)))
-        return oof.values.mean(axis=0).astype(float)
-    return np.full(len(labels), 0.5)
 
 
 def _submit(folder: Path, competition: Path) -> Path:

@@ -1,8 +1,7 @@
-"""Fold models' predictions -> out-of-fold evaluation of each experiment; the gate of a blend."""
+"""Fold models' predictions -> out-of-fold evaluation of each experiment."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ranzcr import predictions as predictions_file
 from ranzcr.data.dataset import Dataset
 from ranzcr.ensemble import oof, plots
 from ranzcr.ensemble.auc import macro_auc
@@ -56,6 +54,7 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
     with replacing(out) as beside:
         beside.mkdir()
         for name in track(splits["oof"], "Evaluating experiments"):
+            _refuse_missing_folds(name, splits)
             assembled = {
                 split: _assemble(split, grouped[name], prepared)
                 for split, grouped in splits.items()
@@ -71,53 +70,6 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
     )
 
 
-@dataclass(frozen=True)
-class GateResult:
-    """`verdict` is "pass" or "fail"; the JSON at `path` says what each gate found."""
-
-    verdict: str
-    path: Path
-
-
-def gate(blend: Path, dataset: Path, out: Path, *, min_auc: float = 0.5) -> GateResult:
-    """Judge a blend folder: honest CV, the right data, better than the champion.
-
-    Args:
-        min_auc: what the lower end of the blend's 95% interval must reach.
-        out: a JSON file.
-    """
-    from ranzcr.tracking import gates, registry
-
-    blend = Path(blend)
-    prepared = Dataset.open(dataset)
-    told = _read_blend(blend)
-    truth = truth_of(prepared)
-    candidate = gates.Candidate(
-        digest=told["digest"],
-        dataset_digest=told["dataset_digest"],
-        cv_auc_lo=float("nan") if told["cv_auc_lo"] is None else told["cv_auc_lo"],
-        oof=predictions_file.read(blend / "oof.parquet"),
-    )
-    known = gates.Truth(
-        dataset_digest=prepared.digest,
-        uids=truth.uids,
-        targets=truth.targets,
-        patients=truth.groups,
-    )
-    limits = gates.Limits(min_auc_lo=min_auc)
-    report = gates.judge(candidate, registry.champion(), known, limits)
-    write_json(out, report.to_json())
-    return GateResult(report.result, Path(out))
-
-
-def _read_blend(folder: Path) -> dict[str, Any]:
-    path = folder / "blend.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DataError(f"{path}: no readable blend; make it with ranzcr blend") from None
-
-
 def truth_of(prepared: Dataset) -> Truth:
     """The labels and patients of a data set's train rows."""
     return Truth.of_table(prepared.table.iloc[prepared.rows("train")], prepared.schema)
@@ -125,6 +77,18 @@ def truth_of(prepared: Dataset) -> Truth:
 
 def _row_split(name: str) -> str:
     return "train" if name == "oof" else name
+
+
+def _refuse_missing_folds(name: str, splits: dict[str, oof.Grouped]) -> None:
+    """A mean over some of the folds would pass for the mean over all."""
+    expected = len(splits["oof"][name])
+    for split, grouped in splits.items():
+        found = len(grouped.get(name, []))
+        if found not in (0, expected):
+            raise DataError(
+                f"experiment {name}: {split}.parquet of {found} folds, oof.parquet of {expected}; "
+                "predict it with the models of all folds"
+            )
 
 
 def _assemble(split: str, parts: list[Predictions], prepared: Dataset) -> Predictions:

@@ -1,43 +1,52 @@
-"""Ensemble folder + gate report -> a version of the candidates model."""
+"""Exported ensemble, judged at the gates -> a version of the candidates model."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from ranzcr import predictions
+from ranzcr.data.dataset import Dataset
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
+from ranzcr.stages.evaluate import truth_of
 from ranzcr.tracking import context, gates, registry
 from ranzcr.tracking.gates import GateReport
 
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """`gate` is "pass" or "fail", now that the exported models are judged too."""
+    """`gate` is "pass" or "fail", and `why` says what failed, in one line."""
 
     version: str
     run_id: str
     digest: str
     gate: str
+    why: str
 
 
-def run(ensemble: Path, blend: Path, gate_report: Path, out: Path) -> RegisterResult:
-    """Register what export made, under the run of its blend.
+def run(
+    ensemble: Path, out: Path, *, blend: Path, dataset: Path, min_auc: float = 0.5
+) -> RegisterResult:
+    """Judge an ensemble and register it under the run of its blend, whatever the verdict.
 
     Args:
         ensemble: output of export.
+        out: JSON to write: the result.
         blend: output of blend, which the ensemble was exported from.
-        gate_report: JSON that evaluate wrote for this blend.
-        out: JSON to write: version, run_id, digest, gate.
+        dataset: the prepared data set of both.
+        min_auc: what the lower end of the blend's 95% interval must reach.
 
-    Raises DataError where these do not belong together, TrackingError where MLflow refuses.
+    The same ensemble is registered once; again, it is judged anew, since the champion may be
+    another. Raises DataError where the three do not belong together, TrackingError where MLflow
+    refuses.
     """
-    told = _read(blend / "blend.json")
-    exported = _read(ensemble / "ensemble.json")
-    if exported.get("blend_digest") != told["digest"]:
+    told = _read(blend / "blend.json", "blend")
+    if _read(ensemble / "ensemble.json", "export").get("blend_digest") != told["digest"]:
         raise DataError(f"{ensemble}: was not exported from {blend}; export that blend first")
-    report = _report(gate_report).with_gate(gates.parity(ensemble))
+    report = _judge(blend, told, Dataset.open(dataset), min_auc).with_gate(gates.parity(ensemble))
     with context.ensemble_run(
         told["weights"],
         dataset_digest=told["dataset_digest"],
@@ -47,25 +56,38 @@ def run(ensemble: Path, blend: Path, gate_report: Path, out: Path) -> RegisterRe
         tags = {
             "blend_digest": told["digest"],
             "dataset_digest": told["dataset_digest"],
-            "members": ",".join(told["weights"]),
+            "members": ",".join(name for name, weight in told["weights"].items() if weight > 0),
             "cv_auc": str(told["cv_auc"]),
         }
         made = registry.register(ensemble, blend, journal.run_id, tags, report)
         journal.set_tags({"candidate_version": made.version, "gate": report.result})
-    result = RegisterResult(made.version, journal.run_id, made.digest, report.result)
+    result = RegisterResult(
+        made.version, journal.run_id, made.digest, report.result, report.failures
+    )
     write_json(out, asdict(result))
     return result
 
 
-def _read(path: Path) -> dict:
+def _judge(blend: Path, told: dict[str, Any], prepared: Dataset, min_auc: float) -> GateReport:
+    """Honest CV, the right data, better than the champion."""
+    truth = truth_of(prepared)
+    candidate = gates.Candidate(
+        digest=told["digest"],
+        dataset_digest=told["dataset_digest"],
+        cv_auc_lo=float("nan") if told["cv_auc_lo"] is None else told["cv_auc_lo"],
+        oof=predictions.read(blend / "oof.parquet"),
+    )
+    known = gates.Truth(
+        dataset_digest=prepared.digest,
+        uids=truth.uids,
+        targets=truth.targets,
+        patients=truth.groups,
+    )
+    return gates.judge(candidate, registry.champion(), known, gates.Limits(min_auc_lo=min_auc))
+
+
+def _read(path: Path, stage: str) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise DataError(f"{path}: no such file, or not JSON; run the stage before again") from None
-
-
-def _report(path: Path) -> GateReport:
-    try:
-        return GateReport.from_json(_read(path))
-    except (KeyError, TypeError):
-        raise DataError(f"{path}: not a gate report; evaluate the blend again") from None
+        raise DataError(f"{path}: missing or not JSON; make it with ranzcr {stage}") from None

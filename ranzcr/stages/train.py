@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def run(
 
     Args:
         soft_labels: folder made by `ranzcr pseudo`, for experiments that learn from soft labels.
-        resume: folder of the training's state; a killed training goes on from its last epoch.
+        resume: folder that keeps the states of unfinished trainings, each under a name of its own;
+            a killed training goes on from its last epoch.
         devices: GPUs, or processes where there is none.
         track: record the run in MLflow; a machine without MLflow turns it off.
 
@@ -56,9 +58,10 @@ def run(
     """
     from ranzcr.data.dataset import Dataset
     from ranzcr.models import checkpoint
-    from ranzcr.training.fit import fit
+    from ranzcr.training.fit import fit, run_key
 
     data = Dataset.open(dataset)
+    state = resume / run_key(experiment, data, fold, soft_labels)[:16] if resume else None
     # Opened before training, so that an MLflow that is away is found out early.
     with _record(experiment, data, fold, soft_labels, track) as record:
         result = fit(
@@ -66,7 +69,7 @@ def run(
             data,
             fold=fold,
             soft_labels=soft_labels,
-            resume=resume,
+            resume=state,
             devices=devices,
             on_epoch=lambda entry: record.log_epoch(entry["epoch"], _numbers(entry)),
         )
@@ -80,6 +83,8 @@ def run(
             _draw_curves(result.history, f"{experiment.name} fold {fold}", beside / "curves.png")
         record.log_metrics(_summary(metrics))
         record.log_artifacts(out)
+    if state is not None:
+        shutil.rmtree(state, ignore_errors=True)
     return TrainResult(out, checkpoint.digest(out), result.valid_auc, record.run_id)
 
 

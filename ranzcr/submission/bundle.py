@@ -39,12 +39,11 @@ MANIFEST.json has the SHA-256 of every file. Data set {dataset}, blend {blend}.
 """
 
 
-def write(folder: Path, ensemble: Path, prevalence: Mapping[str, float]) -> dict[str, str]:
+def write(folder: Path, ensemble: Path) -> dict[str, str]:
     """Write the bundle of an ensemble folder to `folder`, which must not exist.
 
     Args:
         ensemble: output of export.
-        prevalence: label -> share of positives in training; what a broken image gets.
 
     Returns the manifest: file -> SHA-256. Raises DataError where the ensemble is incomplete.
     """
@@ -56,8 +55,7 @@ def write(folder: Path, ensemble: Path, prevalence: Mapping[str, float]) -> dict
         (folder / model).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ensemble / model, folder / model)
     shutil.copyfile(kernel.__file__, folder / KERNEL)
-    chances = [prevalence[label] for label in described["labels"]]
-    write_json(folder / ENSEMBLE, {**described, "prevalence": chances})
+    shutil.copyfile(ensemble / ENSEMBLE, folder / ENSEMBLE)
     pins = [f"{name}=={metadata.version(name)}" for name in _NEEDS]
     (folder / "requirements.txt").write_text("\n".join(pins) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(described, len(models)), encoding="utf-8")

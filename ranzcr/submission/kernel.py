@@ -52,7 +52,7 @@ class Ensemble:
         self.labels: list[str] = described["labels"]
         self.members = [member for member in described["members"] if member["weight"] > 0]
         self.size: int = described["cache_size"]  # pixels per side to which images are decoded
-        self.prevalence: list[float] = described.get("prevalence", [0.5] * len(self.labels))
+        self.prevalence: list[float] = described["prevalence"]  # in training, by label
         available = onnxruntime.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         self._sessions = {

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
 from ranzcr.tracking import server
+from ranzcr.tracking.tables import table, to_text
 
 PRODUCTION = "ranzcr-clip"
 TAG = "ledger"
@@ -56,7 +58,11 @@ class Entry:
 def entries(client: MlflowClient) -> list[Entry]:
     """The ledger, first entry first. Raises TrackingError for a line that cannot be read."""
     return sorted(
-        (_read(version.version, version.tags[TAG]) for version in _versions(client)),
+        (
+            _read(version.version, version.tags[TAG])
+            for version in versions(client, PRODUCTION)
+            if TAG in version.tags
+        ),
         key=lambda entry: entry.index,
     )
 
@@ -99,12 +105,32 @@ def verify(client: MlflowClient) -> int:
     return len(known)
 
 
-def _versions(client: MlflowClient) -> list:
+def render() -> str:
+    """The ledger as text, its chain checked. Raises TrackingError where it was changed by hand."""
+    client = server.connect()
+    verify(client)
+    acts = entries(client)
+    if not acts:
+        return "The ledger is empty: nothing was promoted yet.\n"
+    headings = ["time", "who", "action", "candidate", "version", "before", "why", "hash"]
+    lines = [
+        [
+            *(entry.time, entry.who, entry.action, entry.candidate_version, entry.version),
+            *(entry.previous_version, entry.why, entry.hash[:12]),
+        ]
+        for entry in acts
+    ]
+    return to_text([table(f"ledger of {PRODUCTION}", headings, lines)])
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Every version of a registered model; none where there is no such model."""
     with server.translated(client.tracking_uri):
-        found, token = [], None
+        found: list[ModelVersion] = []
+        token: str | None = None
         while True:
-            page = client.search_model_versions(f"name = '{PRODUCTION}'", page_token=token)
-            found += [version for version in page if TAG in version.tags]
+            page = client.search_model_versions(f"name = '{name}'", page_token=token)
+            found += page
             token = page.token
             if not token:
                 return found

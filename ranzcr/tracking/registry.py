@@ -32,11 +32,13 @@ from ranzcr.tracking import ledger, server
 from ranzcr.tracking.gates import PASS, GateReport
 from ranzcr.tracking.ledger import PRODUCTION
 from ranzcr.tracking.runs import Run
+from ranzcr.tracking.tables import table, to_text
 
 CANDIDATES = "ranzcr-clip-candidates"
 CHAMPION = "champion"
 LOADER = "ranzcr.inference.runtime"  # has _load_pyfunc(path of the ensemble folder)
 _SERVING = ("numpy", "onnxruntime", "opencv-python-headless", "pandas")
+_CANDIDATE_TAGS = ("cv_auc", "gate", "members", "dataset_digest")  # shown of a candidate
 _BLEND = "blend"  # where the run of an ensemble keeps its blend folder
 
 
@@ -148,6 +150,44 @@ def promote(version: str, *, who: str, why: str) -> Promotion:
             )
         client.set_registered_model_alias(PRODUCTION, CHAMPION, copy.version)
     return Promotion(str(copy.version), before, changed=True)
+
+
+def render() -> str:
+    """Both registered models as text, newest version first."""
+    client = server.connect()
+    with server.translated(client.tracking_uri):
+        reigning = _champion_version(client)
+        production = [_production_row(version, reigning) for version in _all(client, PRODUCTION)]
+        candidates = [
+            [str(version.version), *(version.tags.get(tag, "") for tag in _CANDIDATE_TAGS)]
+            for version in _all(client, CANDIDATES)
+        ]
+    if not candidates:
+        return "The registry is empty: run a pipeline, or register an ensemble.\n"
+    return to_text(
+        [
+            table(PRODUCTION, ["version", "alias", "candidate", "promoted", "by"], production),
+            table(CANDIDATES, ["version", *_CANDIDATE_TAGS], candidates),
+        ]
+    )
+
+
+def _all(client: MlflowClient, name: str) -> list[ModelVersion]:
+    return sorted(
+        ledger.versions(client, name), key=lambda version: int(version.version), reverse=True
+    )
+
+
+def _production_row(version: ModelVersion, reigning: ModelVersion | None) -> list[str]:
+    in_use = reigning is not None and version.version == reigning.version
+    line = json.loads(version.tags.get(ledger.TAG, "{}"))
+    return [
+        str(version.version),
+        CHAMPION if in_use else "",
+        _candidate_number(version),
+        line.get("time", ""),
+        line.get("who", ""),
+    ]
 
 
 def _gate_tags(report: GateReport) -> dict[str, str]:

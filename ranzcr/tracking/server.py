@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.telemetry import set_telemetry_client
 
 from ranzcr.errors import TrackingError
+from ranzcr.files import hash_json
 from ranzcr.home import home
 
 EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
@@ -64,6 +65,17 @@ def experiment_id(client: MlflowClient) -> str:
     if found is None:
         raise TrackingError(f"MLflow at {shown(client.tracking_uri)} lost experiment {EXPERIMENT}")
     return found.experiment_id
+
+
+def identity() -> str:
+    """16 hex digits that name this journal: another one, or one made anew, has another name.
+
+    Raises TrackingError where MLflow does not answer.
+    """
+    client = connect()
+    with translated(client.tracking_uri):
+        experiment = client.get_experiment(experiment_id(client))
+    return hash_json([shown(client.tracking_uri), experiment.creation_time])[:16]
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -1,0 +1,1 @@
+"""Training one fold: losses, optimisers and schedules, the recipe, fit."""

@@ -65,7 +65,7 @@ def fit(
     finite.
     """
     legs = recipe.legs(experiment, dataset, fold=fold, soft_labels=soft_labels)
-    state, checkpoint = open_state(resume, _run_key(experiment, dataset, fold, soft_labels))
+    state, checkpoint = open_state(resume, run_key(experiment, dataset, fold, soft_labels))
     run = _Run(experiment, dataset, fold, resume, devices, on_epoch, state)
     with _quiet():
         for leg in legs[state.phase :]:
@@ -187,7 +187,8 @@ class _Run:
             state.save(self.resume)
 
 
-def _run_key(experiment: Experiment, dataset: Dataset, fold: int, soft_labels: Path | None) -> str:
+def run_key(experiment: Experiment, dataset: Dataset, fold: int, soft_labels: Path | None) -> str:
+    """64 hex digits that name a training by all that decides it."""
     soft = ""
     if soft_labels is not None and experiment.needs_soft_labels:
         soft = SoftLabels.open(soft_labels).digest

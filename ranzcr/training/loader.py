@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ranzcr.config import Experiment
-from ranzcr.data import annotations, augmentation
+from ranzcr.data import augmentation
+from ranzcr.data.annotations import Line, draw, line_masks
 from ranzcr.data.dataset import Dataset
 from ranzcr.labels import UID
 from ranzcr.training.recipe import Leg
@@ -44,7 +45,7 @@ class Loaders:
     world: int = 1
 
     def train(self) -> DataLoader:
-        """Augmented and shuffled; a last batch that is not full is left out unless it is the only."""
+        """Augmented and shuffled; a last batch that is not full is left out, unless alone."""
         experiment, leg = self.experiment, self.leg
         images = BatchMaker(
             self.dataset,
@@ -86,6 +87,8 @@ class Loaders:
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=_as_is,
+            # Its own, or it draws from the generator that dropout uses, when it happens to start.
+            generator=torch.Generator(),
         )
 
 
@@ -154,7 +157,7 @@ class BatchMaker(torch.utils.data.Dataset):
         )
         if not self.masks:
             return batch
-        masks = torch.from_numpy(np.stack([masks for _, masks in samples]))
+        masks = torch.from_numpy(np.stack([cast(np.ndarray, masks) for _, masks in samples]))
         annotated = torch.tensor([self.rows[position] in self.lines for position in positions])
         return batch._replace(masks=masks, annotated_B=annotated)
 
@@ -171,11 +174,11 @@ class BatchMaker(torch.utils.data.Dataset):
 
     def _draw(self, row: int, plain: np.ndarray) -> np.ndarray:
         width, height = self.sizes[row].tolist()
-        return annotations.draw(plain, self.lines[row], self.schema, width=width, height=height)
+        return draw(plain, self.lines[row], self.schema, width=width, height=height)
 
     def _masks(self, row: int) -> np.ndarray:
         width, height = self.sizes[row].tolist()
-        return annotations.line_masks(
+        return line_masks(
             self.images.shape[1],
             self.lines.get(row, ()),
             tuple(self.schema.families),
@@ -184,10 +187,10 @@ class BatchMaker(torch.utils.data.Dataset):
         )
 
 
-def _lines_by_row(dataset: Dataset) -> dict[int, list[annotations.Line]]:
+def _lines_by_row(dataset: Dataset) -> dict[int, list[Line]]:
     """Label and points of each annotated row's lines."""
     row_of = {uid: row for row, uid in enumerate(dataset.table[UID])}
-    lines: dict[int, list[annotations.Line]] = {}
+    lines: dict[int, list[Line]] = {}
     columns = (dataset.annotations[name] for name in (UID, "label", "points"))
     for uid, label, points in zip(*columns, strict=True):
         lines.setdefault(row_of[uid], []).append((label, json.loads(points)))

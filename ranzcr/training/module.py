@@ -66,10 +66,12 @@ class PhaseModule(L.LightningModule):
         outputs = self.network.outputs(batch.images)
         loss = losses.label_loss(outputs.logits_BL, batch.targets_BL)
         for teacher in self._teacher:
+            assert batch.drawn is not None
             with torch.no_grad():
                 followed = teacher.features(batch.drawn)
             loss = loss + losses.distillation_loss(outputs.features_BCHW, followed)
         if outputs.masks_BFHW is not None and batch.masks is not None:
+            assert batch.annotated_B is not None
             weight = self.experiment.training.mask_weight
             loss = loss + weight * losses.mask_loss(
                 outputs.masks_BFHW, batch.masks, batch.annotated_B

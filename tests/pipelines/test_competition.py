@@ -1,4 +1,4 @@
-"""The whole pipeline on tiny phantoms: killed once on the way, resumed, run again from the cache."""
+"""The whole pipeline on tiny phantoms: killed on the way, resumed, run again from the cache."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def kill_a_training(process: subprocess.Popen) -> str:
 
 @pytest.fixture(scope="module")
 def runs(competition: Path, tmp_path_factory) -> tuple[Path, dict[str, tuple[int, str]]]:
-    """Three runs on the same folder: killed, resumed, again. Returns the folder and what each said."""
+    """Three runs on one folder: killed, resumed, again; the folder and what each run said."""
     folder = tmp_path_factory.mktemp("pipeline")
     killed = start(competition, folder)
     before = kill_a_training(killed)

@@ -19,12 +19,15 @@ def ingest(text: str, data: dsl.Output[dsl.Dataset]) -> str:
 
 
 @component
-def train(data: dsl.Input[dsl.Dataset], config: str, fold: str, model: dsl.Output[dsl.Model]) -> str:
+def train(
+    data: dsl.Input[dsl.Dataset], config: str, fold: str, model: dsl.Output[dsl.Model]
+) -> str:
     import os
     import signal
     import sys
 
-    text = open(data.path).read()
+    with open(data.path) as file:
+        text = file.read()
     if text == "mend me" and fold == "1":
         print("train: data.csv: mend it", file=sys.stderr)
         sys.exit(2)
@@ -40,7 +43,9 @@ def train(data: dsl.Input[dsl.Dataset], config: str, fold: str, model: dsl.Outpu
 
 @component
 def blend(models: dsl.Input[list[dsl.Model]], digests: list[str]) -> str:
-    return " | ".join(open(model.path).read() for model in models)
+    from pathlib import Path
+
+    return " | ".join(Path(model.path).read_text() for model in models)
 
 
 @dsl.pipeline
@@ -91,7 +96,7 @@ def test_other_content_is_worked_on_again(run):
 
 
 def test_a_failing_stage_is_named_with_its_own_line(run):
-    with pytest.raises(PipelineError, match="stage train smoke fold 1 failed: data.csv: mend it"):
+    with pytest.raises(PipelineError, match=r"stage train smoke fold 1 failed: data\.csv: mend it"):
         run("mend me")
 
 
@@ -109,7 +114,7 @@ def test_a_killed_stage_says_so(run):
 
 
 def test_an_error_of_ours_points_to_the_log(run):
-    with pytest.raises(local.StageCrash, match="ZeroDivisionError: ours; see .*train-smoke-fold"):
+    with pytest.raises(local.StageCrash, match=r"ZeroDivisionError: ours; see .*train-smoke-fold"):
         run("crash")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,13 @@ from ranzcr.stages import blend, evaluate
 pytestmark = pytest.mark.usefixtures("journal")
 
 
-@pytest.fixture
-def evaluated(tmp_path, dataset):
-    folds = write_folds(tmp_path, dataset, "good", skill=2)
-    folds += write_folds(tmp_path, dataset, "weak", skill=1, seed=1)
-    return evaluate.run(folds, dataset, tmp_path / "evaluated")
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, dataset):
+    """Two experiments; copy the folder before you change it."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    folds = write_folds(folder, dataset, "good", skill=2)
+    folds += write_folds(folder, dataset, "weak", skill=1, seed=1)
+    return evaluate.run(folds, dataset, folder / "evaluated")
 
 
 def test_the_blend_folder_says_what_was_found(evaluated, dataset, tmp_path):
@@ -65,9 +68,10 @@ def test_the_digest_follows_content(evaluated, dataset, tmp_path):
 
 
 def test_a_member_without_test_predictions_is_named(evaluated, dataset, tmp_path):
-    (evaluated.path / "weak" / "test.parquet").unlink()
+    copy = shutil.copytree(evaluated.path, tmp_path / "copy")
+    (copy / "weak" / "test.parquet").unlink()
     with pytest.raises(DataError, match=r"experiment weak: no test.parquet, which other members"):
-        blend.run([evaluated.path], dataset, tmp_path / "blend")
+        blend.run([copy], dataset, tmp_path / "blend")
     assert not (tmp_path / "blend").exists()
 
 
@@ -124,11 +128,9 @@ def test_a_file_given_twice_is_refused(files, tmp_path):
         blend.blend_files([files / "x.csv"] * 2, files / "train.csv", tmp_path / "out.csv")
 
 
-@pytest.mark.parametrize("method", ["mean", "weights", "subset"])
-def test_six_real_models_blend_to_no_less_than_the_best(real_data, tmp_path, method):
+def test_six_real_models_blend_to_more_than_the_best(real_data, tmp_path):
     real = real_data / "ranzcr"
-    found = blend.blend_files(
-        sorted((real / "oof").glob("*.csv.gz")), real / "train.csv", tmp_path / "o.parquet", method
-    )
+    members = sorted((real / "oof").glob("*.csv.gz"))
+    found = blend.blend_files(members, real / "train.csv", tmp_path / "blend.parquet")
     best = max(member["macro_auc"] for member in found.members.values())
-    assert found.scores["macro_auc"] >= best - 0.002
+    assert found.scores["macro_auc"] > best

@@ -13,17 +13,18 @@ from ranzcr.data.dataset import Dataset
 from ranzcr.ensemble.auc import macro_auc
 from ranzcr.errors import DataError
 from ranzcr.labels import UID
-from ranzcr.stages import blend, evaluate
+from ranzcr.stages import evaluate
 from ranzcr.tracking import context
 
 pytestmark = pytest.mark.usefixtures("journal")
 
 
-@pytest.fixture
-def folds(tmp_path, dataset) -> list[Path]:
-    return write_folds(tmp_path, dataset, "good", skill=3) + write_folds(
-        tmp_path, dataset, "weak", skill=1, seed=1
-    )
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, dataset) -> list[Path]:
+    """Predict output folders: three of `good`, three of `weak`."""
+    root = tmp_path_factory.mktemp("predicted")
+    weak = write_folds(root, dataset, "weak", skill=1, seed=1)
+    return write_folds(root, dataset, "good", skill=3) + weak
 
 
 def read_json(path: Path) -> dict:
@@ -57,15 +58,24 @@ def test_test_predictions_are_the_mean_over_folds(folds, dataset, tmp_path):
 
 
 def test_the_digest_follows_content(folds, dataset, tmp_path):
-    first = evaluate.run(folds, dataset, tmp_path / "a")
-    assert evaluate.run(folds, dataset, tmp_path / "b").digest == first.digest
-    assert evaluate.run(folds[:3], dataset, tmp_path / "c").digest != first.digest
+    first = evaluate.run(folds[:3], dataset, tmp_path / "a")
+    assert evaluate.run(folds[:3], dataset, tmp_path / "b").digest == first.digest
+    assert evaluate.run(folds[3:], dataset, tmp_path / "c").digest != first.digest
 
 
 def test_a_missing_fold_is_named_and_nothing_is_written(folds, dataset, tmp_path):
     with pytest.raises(DataError, match="experiment good: fold 1 is missing, found 0, 2"):
         evaluate.run([folds[0], folds[2]], dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_test_predictions_of_some_folds_only_are_refused(folds, dataset, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folds[:3]]
+    (copies[2] / "test.parquet").unlink()
+    with pytest.raises(
+        DataError, match=r"good: test.parquet of 2 folds, oof.parquet of 3; predict"
+    ):
+        evaluate.run(copies, dataset, tmp_path / "out")
 
 
 def test_predictions_of_another_data_set_are_refused(folds, dataset, tmp_path):
@@ -94,20 +104,3 @@ def test_scores_are_noted_in_the_run_of_the_experiment(dataset, tmp_path, journa
     assert "auc/CVC - Normal" in noted.data.metrics
     files = {file.path for file in journal.list_artifacts(whole.origin.run_id)}
     assert {"oof.parquet", "roc.png"} <= files
-
-
-def test_the_gate_passes_a_good_blend_and_says_why_it_fails_another(folds, dataset, tmp_path):
-    evaluate.run(folds, dataset, tmp_path / "evaluated")
-    blend.run([tmp_path / "evaluated"], dataset, tmp_path / "blend")
-    good = evaluate.gate(tmp_path / "blend", dataset, tmp_path / "gate.json")
-    assert good.verdict == "pass"
-    strict = evaluate.gate(tmp_path / "blend", dataset, tmp_path / "strict.json", min_auc=0.9999)
-    assert strict.verdict == "fail"
-    report = read_json(strict.path)
-    assert report["result"] == "fail"
-    assert [gate["name"] for gate in report["gates"] if not gate["passed"]] == ["cv"]
-
-
-def test_a_gate_without_a_blend_is_one_line(dataset, tmp_path):
-    with pytest.raises(DataError, match=r"blend.json: no readable blend; make it with ranzcr"):
-        evaluate.gate(tmp_path, dataset, tmp_path / "gate.json")

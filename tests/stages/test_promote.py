@@ -7,18 +7,16 @@ import pytest
 from ranzcr.errors import DataError, TrackingError
 from ranzcr.stages import promote, register
 from ranzcr.tracking import ledger, registry
-from ranzcr.tracking.gates import Gate, GateReport
 
 
 @pytest.fixture
-def candidate(journal, ensemble_folder, blend_folder, tmp_path):
-    """Registers the ensemble with a gate that passed or not; what register wrote."""
+def candidate(journal, ensemble_folder, blend, dataset, tmp_path):
+    """Registers the ensemble under a bound that it reaches or not; what register wrote."""
 
     def make(passed=True):
-        report = GateReport((Gate("cv", passed, 0.7, 0.5, "begins at 0.7"),))
-        (tmp_path / "gate.json").write_text(json.dumps(report.to_json()))
         out = tmp_path / "candidate.json"
-        register.run(ensemble_folder, blend_folder, tmp_path / "gate.json", out)
+        min_auc = 0.5 if passed else 0.999
+        register.run(ensemble_folder, out, blend=blend, dataset=dataset, min_auc=min_auc)
         return out
 
     return make

@@ -53,6 +53,15 @@ def test_rows_can_be_chosen_sorted_and_limited(filled):
     assert list(journal.rows("single").experiment) == ["kdb3v3_b71_001", "b7v3_001"]
     assert journal.rows("single", sort="experiment").experiment[0] == "b7v3_001"
     assert len(journal.rows(limit=2)) == 2
+    assert list(journal.rows(sort="teachers").teachers)[-2:] == ["", ""]
+
+
+def test_sizes_are_sorted_as_numbers(journal):
+    from ranzcr.tracking import journal as shown
+
+    single("b7v3_001", 0.8)  # 1024 px
+    single("r200d_staged", 0.8)  # 512 px
+    assert list(shown.rows(sort="image_size").image_size) == ["512", "1024"]
 
 
 def test_folds_are_no_rows(journal):
@@ -116,7 +125,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(ask, message):
 
 def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
     run_id = journal.set_lb("b7v3_001", public=0.966)
-    journal.set_lb(run_id, private=0.97)
+    journal.set_lb(run_id[:8], private=0.97)
     row = journal.rows().set_index("experiment").loc["b7v3_001"]
     assert (row.lb_public, row.lb_private) == (0.966, 0.97)
     assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)

@@ -9,9 +9,10 @@ from ranzcr.tracking import provenance
 
 @pytest.fixture(autouse=True)
 def _git_is_asked_again():
-    provenance._git.cache_clear()
+    git = provenance._git
+    git.cache_clear()
     yield
-    provenance._git.cache_clear()
+    git.cache_clear()
 
 
 def test_the_environment_names_the_author(monkeypatch):

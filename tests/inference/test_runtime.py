@@ -1,0 +1,88 @@
+import base64
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_ensemble import write_ensemble
+
+from ranzcr.errors import DataError
+from ranzcr.inference import runtime
+from ranzcr.inference.runtime import EnsembleRuntime
+
+LABELS = ("ETT - Normal", "NGT - Normal")
+
+
+@pytest.fixture
+def ensemble(tmp_path):
+    return write_ensemble(tmp_path, LABELS)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), pixels)
+    return tmp_path / "photo.png"
+
+
+def test_the_ensemble_is_the_weighted_mean_of_its_members(ensemble):
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    opened = EnsembleRuntime.open(ensemble)
+    first, second = (member.predict(images) for member in opened.members)
+    assert np.allclose(opened.predict(images), 0.75 * first + 0.25 * second, atol=1e-6)
+    assert not np.allclose(first, second)
+
+
+def test_files_bytes_base64_and_paths_give_the_same(ensemble, photo):
+    opened = EnsembleRuntime.open(ensemble)
+    content = photo.read_bytes()
+    expected = opened.predict_files([photo])
+    table = pd.DataFrame({"image": [content, base64.b64encode(content).decode(), str(photo)]})
+    served = runtime._load_pyfunc(str(ensemble)).predict(table)
+    assert list(served.columns) == list(LABELS)
+    assert np.allclose(served, np.repeat(expected, 3, axis=0), atol=1e-6)
+
+
+def test_many_files_are_predicted_in_order(ensemble, photo):
+    other = photo.with_name("other.png")
+    cv2.imwrite(str(other), np.zeros((64, 64), np.uint8))
+    opened = EnsembleRuntime.open(ensemble)
+    found = opened.predict_files([photo] * 20 + [other])
+    assert np.allclose(found[:20], found[0], atol=1e-6)
+    assert np.allclose(found[20], opened.predict_files([other])[0], atol=1e-6)
+    assert opened.predict_files([]).shape == (0, 2)
+
+
+def test_it_runs_without_torch():
+    code = "import sys, ranzcr.inference.runtime; print({'torch', 'timm'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [("no base64!", "expected a file's bytes"), (b"GIF89a", "image 0: "), (b"", "image 0: ")],
+)
+def test_a_bad_image_is_named(ensemble, image, problem):
+    model = runtime._load_pyfunc(str(ensemble))
+    with pytest.raises(DataError, match=problem):
+        model.predict(pd.DataFrame({"image": [image]}))
+
+
+def test_a_table_without_images_says_so(ensemble):
+    with pytest.raises(DataError, match="no column image; found picture"):
+        runtime._load_pyfunc(str(ensemble)).predict(pd.DataFrame({"picture": [1]}))
+
+
+def test_an_incomplete_ensemble_says_so(tmp_path, ensemble):
+    (ensemble / "exp0/fold1.onnx").write_bytes(b"")
+    with pytest.raises(DataError, match=r"exp0/fold1.onnx: cannot be loaded"):
+        EnsembleRuntime.open(ensemble)
+    (ensemble / "ensemble.json").write_text(json.dumps({"members": []}))
+    with pytest.raises(DataError, match=r"ensemble.json: damaged; export the ensemble again"):
+        EnsembleRuntime.open(ensemble)
+    with pytest.raises(DataError, match=r"no ensemble.json; expected what ranzcr export wrote"):
+        EnsembleRuntime.open(tmp_path / "nothing")
