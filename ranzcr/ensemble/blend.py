@@ -2,7 +2,8 @@
 
     mean      all members alike
     subset    the best mean of some members, every subset tried
-    weights   greedy forward selection with replacement (Caruana et al., ICML 2004)
+    weights   greedy forward selection with replacement (Caruana et al., ICML 2004), drawn towards
+              the plain mean by PRIOR_ROWS
 
 Weights that are scored on the rows they were found on look better than they are: `cross_fitted`
 finds those for a fold's rows on the other folds.
@@ -22,6 +23,10 @@ from ranzcr.progress import track
 # Shape suffixes: E members, N rows, L labels.
 
 ROUNDS = 20  # draws of the greedy search, so weights are multiples of about 1/20
+# The plain mean counts like this many rows of evidence. Over resampled small sets (600 rows, 3
+# members) it halved how often the honest blend fell 0.002 below the best member; with 5,000 rows
+# and 6 members it cost 0.0001 (2026-11-22).
+PRIOR_ROWS = 400
 MOST_FOR_SUBSET = 12  # members; 4,095 subsets
 
 
@@ -95,11 +100,17 @@ def _subset(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     return np.bincount(best, minlength=count) / len(best)
 
 
+def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
+    """The greedy weights, mixed with those of the plain mean: few rows say little about weights."""
+    rows, greedy = len(targets_NL), _greedy(members_ENL, targets_NL)
+    return (rows * greedy + PRIOR_ROWS / len(greedy)) / (rows + PRIOR_ROWS)
+
+
 def _greedy(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     """Begin with the best member, add the one that helps most ROUNDS times, keep the best state.
 
-    A member may be added again: that is its weight. Beginning with the best one means that a blend
-    is never worse than it on the rows of the search.
+    A member may be added again: that is its weight. Beginning with the best one means that the
+    result is never worse than it on the rows of the search.
     """
     alone = [_score(targets_NL, member) for member in members_ENL]
     chosen = [int(np.argmax(alone))]
@@ -124,5 +135,5 @@ def _score(targets_NL: np.ndarray, scores_NL: np.ndarray) -> float:
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mean": _mean,
     "subset": _subset,
-    "weights": _greedy,
+    "weights": _weights,
 }
