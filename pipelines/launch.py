@@ -71,7 +71,7 @@ def run(
         # Results that are in another journal, or in one that was deleted, must be made again.
         root=home() / "pipelines" / journal,
         parallel=parallel or (1 if shutil.which("nvidia-smi") else 2),
-        tasks=2 * folds * len(everyone) + 11,
+        tasks=2 * folds * len(everyone) + 12,
     )
 
 
