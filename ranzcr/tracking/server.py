@@ -187,9 +187,9 @@ def _short(text: str) -> str:
 
 @cache
 def _quiet() -> None:
-    """No usage reports to mlflow.org, no "View run at", no migration log."""
+    """No usage reports to mlflow.org, no "View run at", no bars, no migration log."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     set_telemetry_client()  # mlflow asked when it was imported; ask again
     for name in _CHATTY:
