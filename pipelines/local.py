@@ -22,7 +22,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -79,7 +79,7 @@ def run(
     logs.mkdir(parents=True, exist_ok=True)
     with _Display(tasks) as display, open(logs / "kfp.log", "w") as chatter:
         runner = _Runner(display, logs, parallel)
-        with _kfp(root, runner, chatter), redirect_stdout(chatter):
+        with _kfp(root, runner, chatter), redirect_stdout(chatter), _stopping(runner):
             try:
                 pipeline(**arguments)
             except RuntimeError:
@@ -87,6 +87,22 @@ def run(
                     raise
         if runner.failure is not None:
             raise runner.failure
+
+
+@contextmanager
+def _stopping(runner: _Runner) -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait."""
+
+    def stop(number: int, _frame: object) -> None:
+        runner.stop()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -164,11 +180,19 @@ class _Runner:
     """Runs one task's command in a process of its own, and remembers the first failure."""
 
     def __init__(self, display: _Display, logs: Path, parallel: int) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
+        self._running: set[int] = set()  # process groups
         self._display = display
         self._logs = logs
         self._slots = threading.BoundedSemaphore(parallel)
         self._threads = str(max(1, (os.cpu_count() or 1) // parallel))
+
+    def stop(self) -> None:
+        """End the running tasks and start no others."""
+        self.failure = self.failure or KeyboardInterrupt()
+        for group in list(self._running):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
 
     def cached(self, name: str) -> None:
         self._display.done(f"{name}: cached")
@@ -214,12 +238,15 @@ class _Runner:
             text=True,
             errors="replace",
             env={**environment, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # kfp wraps the task in a shell: both are ended as one group
         )
         assert process.stdout is not None
+        self._running.add(process.pid)
         with open(task.log, "w") as log, process:
             for line in _own_lines(process.stdout, log):
                 task.lines.append(line)
                 self._display.line(f"{task} | {line}")
+        self._running.discard(process.pid)
         return process.returncode
 
 

@@ -66,7 +66,7 @@ def main(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["prepare", "nowhere", "out"], "nowhere: no such folder"),
-        (["train", "smoke_x", "--data", "d", "--fold", "0", "-o", "o"], "did you mean smoke_a?"),
+        (["train", "b7v3_01", "--data", "d", "--fold", "0", "-o", "o"], "did you mean b7v3_001?"),
         (["train", "smoke_a", "--data", "nowhere", "--fold", "0", "-o", "o"], "nowhere"),
         (["pipeline", "compile", "competitoin", "-o", "x.yaml"], "did you mean competition?"),
         (["pipeline", "compile", "competition", "-o", "x.txt"], "name it with .yaml"),

@@ -25,6 +25,7 @@ def train(
     import os
     import signal
     import sys
+    import time
 
     with open(data.path) as file:
         text = file.read()
@@ -33,6 +34,8 @@ def train(
         sys.exit(2)
     if text == "kill me":
         os.kill(os.getpid(), signal.SIGKILL)
+    if text == "sleep":
+        time.sleep(3600)
     if text == "crash":
         raise ZeroDivisionError("ours")
     with open(model.path, "w") as file:
@@ -124,3 +127,14 @@ def test_kfp_is_left_as_it_was(run):
     before = subprocess_task_handler.run_local_subprocess
     run("fine")
     assert subprocess_task_handler.run_local_subprocess is before
+
+
+def test_ctrl_c_ends_the_running_tasks(tmp_path):
+    """kfp's threads would wait for a task that sleeps an hour."""
+    import os
+    import signal
+    import threading
+
+    threading.Timer(3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        local.run(toy, {"text": "sleep", "items": ITEMS}, root=tmp_path, parallel=2, tasks=4)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +19,7 @@ import pytest
 RUN = (
     *("pipeline", "run", "competition", "--first", "smoke_a,smoke_b", "--second", "smoke_student"),
     *("--folds", "2", "--set", "data.image_size=64", "--min-auc", "0"),
-    *("--set", "training.recipe=[{name: train, rows: train, epochs: 1}]"),
+    *("--set", "training.recipe.train.epochs=1", "--set", "training.recipe.train.warmup_epochs=0"),
 )
 RANZCR = Path(sys.executable).parent / "ranzcr"
 
@@ -39,17 +41,25 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, said
 
 
-def kill_a_training(process: subprocess.Popen) -> str:
-    """Kill the second stage's first training as the machine would; returns what was said so far."""
+def read_until(process: subprocess.Popen, task: str) -> str:
+    """What the run says until it starts the task."""
     said = ""
     assert process.stderr is not None
     for line in process.stderr:
         said += line
-        if "train smoke_student fold" in line and "started" in line:
-            break
-    for child in psutil.Process(process.pid).children(recursive=True):
+        if line.startswith(task) and line.endswith(": started\n"):
+            return said
+    raise AssertionError(f"{task} was not started:\n{said}")
+
+
+def kill_tasks(process: subprocess.Popen) -> None:
+    """Kill what the run has started, as a machine without memory would."""
+    runner = psutil.Process(process.pid)
+    deadline = time.monotonic() + 30
+    while not runner.children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for child in runner.children(recursive=True):
         child.send_signal(signal.SIGKILL)
-    return said
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +67,8 @@ def runs(competition: Path, tmp_path_factory) -> tuple[Path, dict[str, tuple[int
     """Three runs on one folder: killed, resumed, again; the folder and what each run said."""
     folder = tmp_path_factory.mktemp("pipeline")
     killed = start(competition, folder)
-    before = kill_a_training(killed)
+    before = read_until(killed, "train smoke_student fold")
+    kill_tasks(killed)
     code, after = finish(killed)
     return folder, {
         "killed": (code, before + after),
@@ -126,20 +137,13 @@ def test_the_champion_is_promoted_once_and_its_bundle_has_a_valid_submission(run
 
 
 def test_changed_data_is_worked_on_again(runs, competition, tmp_path):
-    import shutil
-
     changed = tmp_path / "changed"
     shutil.copytree(competition, changed)
     table = pd.read_csv(changed / "train.csv", dtype={"StudyInstanceUID": str})
     table.loc[0, "ETT - Normal"] = 1 - table.loc[0, "ETT - Normal"]
     table.to_csv(changed / "train.csv", index=False)
     process = start(changed, runs[0])
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if "train smoke_a fold 0: started" in line:
-            break
+    said = read_until(process, "train smoke_a fold")
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert "prepare: done" in said
