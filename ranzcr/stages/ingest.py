@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,14 @@ def run(source: str, out: Path | str, *, externals: Sequence[str] = ()) -> Inges
         record = {"digest": digest, "files": files, "source": str(source)}
         write_json(beside / RECORD, record)
     return IngestResult(out, digest, files)
+
+
+def source_of(folder: Path) -> str:
+    """Where an ingested folder came from; the folder itself where it was not ingested."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["source"].rstrip("/")
+    except (OSError, ValueError, KeyError):
+        return str(folder)
 
 
 def digest_of(folder: Path) -> tuple[int, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ranzcr.errors import DataError, OutputError
 from ranzcr.files import hash_file, hash_json, replacing
 from ranzcr.labels import PATIENT, UID
 from ranzcr.progress import track
+from ranzcr.stages import ingest
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,26 @@ def run(
     folder, out = Path(folder), Path(out)
     options = _Options(size, folds, seed, skip_bad)
     _refuse_other_output(out)
-    source = competition.read(folder)
-    if not skip_bad:
-        _refuse_missing_images(source)
-    if not _is_done(source, out, options):
-        with replacing(out) as beside:
-            _build(source, beside, options)
+    with _naming_the_source(folder):
+        source = competition.read(folder)
+        if not skip_bad:
+            _refuse_missing_images(source)
+        if not _is_done(source, out, options):
+            with replacing(out) as beside:
+                _build(source, beside, options)
     described = dataset.read_description(out)
     splits = {split: described["counts"][split] for split in dataset.SPLITS}
     return PrepareResult(out, described["digest"], **splits, skipped=described["skipped"])
+
+
+@contextmanager
+def _naming_the_source(folder: Path) -> Iterator[None]:
+    """Name the file that the user has, and can mend, where `folder` is ingest's copy of it."""
+    try:
+        yield
+    except DataError as error:
+        source = ingest.source_of(folder)
+        raise DataError(str(error).replace(str(folder), source)) from None
 
 
 def _build(source: Competition, out: Path, options: _Options) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ranzcr.data import cache
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, DataError, OutputError
 from ranzcr.labels import PATIENT, UID
-from ranzcr.stages import prepare
+from ranzcr.stages import ingest, prepare
 
 
 @pytest.fixture
@@ -167,3 +168,10 @@ def test_the_real_x_rays_pass_in_full(real_data, tmp_path):
     assert train.groupby("fold")["ETT - Present"].sum().min() > 0
     assert (dataset.images.reshape(116, -1).max(axis=1) > 100).all()
     assert np.unique(dataset.table["width"]).size > 1
+
+
+def test_an_error_names_the_users_file_not_the_ingested_copy(folder, tmp_path):
+    first_image(folder).write_bytes(b"")
+    ingest.run(str(folder), tmp_path / "copy")
+    with pytest.raises(DataError, match=re.escape(f"{first_image(folder)}: ")):
+        prepare.run(tmp_path / "copy", tmp_path / "dataset", size=32, folds=2)
