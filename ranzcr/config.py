@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -23,6 +23,8 @@ EXPERIMENTS = Path(__file__).parent / "experiments"
 Head = Literal["gap", "gmp", "gem", "concat", "attention"]
 Augmentation = Literal["none", "warp", "seed1", "seed2"]
 Rows = Literal["train", "annotated", "soft", "external"]
+# YAML reads 32 as a number
+Precision = Annotated[Literal["32", "16-mixed", "bf16-mixed"], pydantic.BeforeValidator(str)]
 
 
 class _Part(pydantic.BaseModel):
@@ -98,7 +100,7 @@ class TrainingConfig(_Part):
     lr_batch: int | None = None  # learning rates are stated for this batch size and scaled linearly
     weight_decay: float = pydantic.Field(0.01, ge=0)  # AdamW
     ema_decay: float = pydantic.Field(0.0, ge=0, lt=1)  # 0: off
-    precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
+    precision: Precision = "32"
     accumulate: int = pydantic.Field(1, ge=1)  # batches per optimiser step
     grad_clip: float | None = pydantic.Field(None, gt=0)  # norm
     agc: float | None = pydantic.Field(None, gt=0)  # adaptive gradient clipping (Brock et al. 2021)

@@ -39,9 +39,13 @@ def test_a_student_extends_its_teachers_settings_and_changes_its_own():
 
 
 def test_an_override_reaches_a_setting_and_a_phase_by_name():
-    changed = config.load("b7v3_001", ["data.batch_size=2", "training.recipe.cooldown.lr=5e-7"])
+    changed = config.load(
+        "b7v3_001",
+        ["data.batch_size=2", "training.recipe.cooldown.lr=5e-7", "training.precision=32"],
+    )
     assert changed.data.batch_size == 2
     assert changed.training.recipe[1].lr == 5e-7
+    assert changed.training.precision == "32"
 
 
 def test_resolved_json_and_yaml_give_the_same_experiment_back(write):
