@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ranzcr.ensemble.auc import label_aucs
 
+_COLOURS = 10  # of matplotlib's default cycle
 _POINTS = 400  # of a curve; more cannot be seen
 
 
@@ -23,7 +24,9 @@ def draw_roc(
     for column, auc in enumerate(label_aucs(targets_NL, scores_NL)):
         if not np.isnan(auc):
             false_rate, true_rate = _roc(targets_NL[:, column], scores_NL[:, column])
-            axes.plot(false_rate, true_rate, linewidth=1, label=f"{labels[column]}  {auc:.3f}")
+            style = "-" if column < _COLOURS else "--"
+            told = f"{labels[column]}  {auc:.3f}"
+            axes.plot(false_rate, true_rate, style, linewidth=1, label=told)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     axes.legend(loc="lower right", fontsize="small", frameon=False)
     _save(figure, path)

@@ -81,7 +81,7 @@ def run(
             checkpoint.save(result.network, experiment, metrics, examples, beside)
             result.oof.write(beside / "oof.parquet")
             _draw_curves(result.history, f"{experiment.name} fold {fold}", beside / "curves.png")
-        record.log_metrics(_summary(metrics))
+        record.log_metrics({**_summary(metrics), "gpu_hours": _gpu_hours(result.seconds, devices)})
         record.log_artifacts(out)
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
@@ -185,6 +185,13 @@ def _summary(metrics: dict[str, Any]) -> dict[str, float | None]:
     per_label = {f"auc/{label}": auc for label, auc in metrics["auc"].items()}
     names = ("valid_auc", "seconds", "images_per_second")
     return {**{name: metrics[name] for name in names}, **per_label}
+
+
+def _gpu_hours(seconds: float, devices: int) -> float | None:
+    """None where there is no GPU."""
+    import torch
+
+    return seconds * devices / 3600 if torch.cuda.is_available() else None
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """Opening the journal's runs: what each kind is keyed by, named, and described with.
 
-    single    one experiment on one data set, all folds     -> `single_run`, `single_run_of`
+    single    one experiment on one data set, all folds     -> `single_run_of`
       fold    one fold and seed of it                       -> `fold_run`
     pseudo    one set of soft labels                        -> `pseudo_run`
     ensemble  one blend                                     -> `ensemble_run`
@@ -74,27 +74,10 @@ def fold_run(
     else:
         root = runs.find_or_create(client, root_key, experiment.name, shared, params)
         run = runs.find_or_create(client, key, name, tags, params, parent=root.run_id)
+        root.log_text(experiment.to_yaml(), "experiment.yaml")
+        _note_dataset(root, dataset_digest, labels, dataset_path)
     _note_dataset(run, dataset_digest, labels, dataset_path)
     with _settling(root), runs.ending(run):
-        yield run
-
-
-@contextmanager
-def single_run(
-    experiment: Experiment,
-    *,
-    dataset_digest: str,
-    teachers: Sequence[str] = (),
-    soft_labels: str = "",
-) -> Iterator[Run]:
-    """The run of one experiment over all folds: where its CV is written.
-
-    The arguments are those of `fold_run`: they make the key.
-    """
-    key = _single_key(experiment, dataset_digest, soft_labels)
-    tags = _experiment_tags(experiment, dataset_digest, teachers, soft_labels)
-    run = runs.find_or_create(server.connect(), key, experiment.name, tags, _params(experiment))
-    with runs.ending(run):
         yield run
 
 
@@ -139,6 +122,7 @@ def pseudo_run(
     }
     key = runs.make_key("pseudo", dataset_digest, digest, provenance.code_version())
     run = runs.find_or_create(server.connect(), key, name, tags, {})
+    _note_dataset(run, dataset_digest)
     with runs.ending(run):
         run.log_metrics({f"rows/{what}": count for what, count in counts.items()})
         yield run
@@ -169,6 +153,7 @@ def ensemble_run(
     }
     key = runs.make_key("ensemble", dataset_digest, digest, provenance.code_version())
     run = runs.find_or_create(server.connect(), key, name, tags, {"cfg.method": method})
+    _note_dataset(run, dataset_digest)
     with runs.ending(run):
         yield run
 
@@ -214,7 +199,9 @@ def _common_tags(kind: str, stage: str, name: str, dataset_digest: str) -> dict[
     return {**provenance.tags(), **told}
 
 
-def _note_dataset(run: Run, digest: str, labels: Sequence[str], path: Path | None) -> None:
+def _note_dataset(
+    run: Run, digest: str, labels: Sequence[str] = (), path: Path | None = None
+) -> None:
     """log_input, without mlflow.data reading anything."""
     dataset = Dataset(
         name="ranzcr",

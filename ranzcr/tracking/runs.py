@@ -67,6 +67,11 @@ class Run:
         with self._translated():
             log(self.run_id, str(folder), path)
 
+    def log_text(self, text: str, path: str) -> None:
+        """Keep `text` as the artifact `path`. Raises TrackingError where the server is away."""
+        with self._translated():
+            self.client.log_text(self.run_id, text, path)
+
     def write(self, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str]) -> None:
         """Write params and tags at once; what is longer than MLflow takes is cut."""
         entries = [Param(safe_name(k), _text(v)[:_PARAM]) for k, v in (params or {}).items()]

@@ -123,14 +123,21 @@ def test_the_code_version_is_part_of_the_key(journal, experiment, monkeypatch):
 def test_cv_is_written_on_the_row_of_the_experiment(journal, experiment):
     with fold_run(experiment) as fold:
         pass
-    with context.single_run(experiment, dataset_digest=DIGEST) as run:
+    with context.single_run_of(fold.run_id) as run:
         run.log_metrics({"cv_auc": 0.9, "auc/ETT - Abnormal": 0.8, "auc/CVC - Normal": None})
-    with context.single_run_of(fold.run_id) as same:
-        same.log_metrics({"cv_auc_lo": 0.85})
-    assert run.run_id == same.run_id == root_of(journal, fold.run_id).info.run_id
+    assert run.run_id == root_of(journal, fold.run_id).info.run_id
     stored = journal.get_run(run.run_id)
-    assert stored.data.metrics == {"cv_auc": 0.9, "auc/ETT - Abnormal": 0.8, "cv_auc_lo": 0.85}
+    assert stored.data.metrics == {"cv_auc": 0.9, "auc/ETT - Abnormal": 0.8}
     assert (stored.data.tags["kind"], stored.data.tags["stage"]) == ("single", "evaluate")
+
+
+def test_the_row_has_the_data_set_and_the_experiment(journal, experiment):
+    with fold_run(experiment) as fold:
+        pass
+    root = root_of(journal, fold.run_id)
+    (used,) = root.inputs.dataset_inputs
+    assert DIGEST.startswith(used.dataset.digest)
+    assert [file.path for file in journal.list_artifacts(root.info.run_id)] == ["experiment.yaml"]
 
 
 def test_a_row_is_made_from_a_fold_whose_root_is_gone(journal, experiment):

@@ -13,9 +13,12 @@ from ranzcr.tracking import context, journal
 DIGEST = "d" * 64
 
 
-def single(name, cv, lo=None, hi=None):
+def single(name, cv, lo=None, hi=None, digest=DIGEST):
+    """One trained fold of a packaged experiment, and the score of its row."""
     experiment = config.load(name)
-    with context.single_run(experiment, dataset_digest=DIGEST) as run:
+    with context.fold_run(experiment, dataset_digest=digest, fold=0, labels=["A"]) as fold:
+        pass
+    with context.single_run_of(fold.run_id) as run:
         run.log_metrics({"cv_auc": cv, "cv_auc_lo": lo, "cv_auc_hi": hi})
     return run.run_id
 
@@ -137,8 +140,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(filled):
 
 
 def test_a_name_of_several_runs_is_refused(filled):
-    with context.single_run(config.load("b7v3_001"), dataset_digest="e" * 64):
-        pass
+    single("b7v3_001", 0.8, digest="e" * 64)
     with pytest.raises(TrackingError, match="2 runs are named b7v3_001; give one of"):
         journal.set_lb("b7v3_001", public=0.9)
 
