@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
 
 from ranzcr.config import Experiment
 from ranzcr.errors import TrackingError
@@ -211,8 +213,15 @@ def _note_dataset(
         profile=json.dumps({"labels": list(labels), "digest": digest}),
     )
     used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-    with server.translated(run.client.tracking_uri):
-        run.client.log_inputs(run.run_id, [used])
+    uri = run.client.tracking_uri
+    with server.translated(uri), server.exclusive(uri):
+        try:
+            run.client.log_inputs(run.run_id, [used])
+        except MlflowException as error:
+            # Two folds that note the same data set at once: MLflow lets one of them fail.
+            if not re.search("unique constraint|duplicate", str(error), re.IGNORECASE):
+                raise
+            run.client.log_inputs(run.run_id, [used])
 
 
 @contextmanager

@@ -23,6 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.service)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Where the services are required, as in CI, a skipped test has failed."""
+    report = yield
+    if report.skipped and os.environ.get("RANZCR_SERVICES") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but RANZCR_SERVICES=required"
+    return report
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment that points boto3 at a real object store with an empty bucket."""

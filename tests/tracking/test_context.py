@@ -239,3 +239,23 @@ def test_a_server_that_stays_away_is_told_at_the_end(journal, experiment, away):
 def test_the_works_own_error_is_not_hidden_by_the_servers(journal, experiment, away):
     away["on"] = True
     broken_fold(experiment, RuntimeError)
+
+
+def test_a_data_set_that_another_fold_notes_at_the_same_time_is_noted_again(
+    journal, experiment, monkeypatch
+):
+    """What MLflow answered two folds that trained at once on a real server."""
+    calls = []
+    log_inputs = MlflowClient.log_inputs
+
+    def collide_once(self, run_id, datasets):
+        calls.append(run_id)
+        if len(calls) == 1:
+            raise MlflowException("UNIQUE constraint failed: datasets.name, datasets.digest")
+        return log_inputs(self, run_id, datasets)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", collide_once)
+    with fold_run(experiment) as fold:
+        pass
+    assert len(journal.get_run(fold.run_id).inputs.dataset_inputs) == 1
+    assert len(root_of(journal, fold.run_id).inputs.dataset_inputs) == 1
