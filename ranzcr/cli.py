@@ -166,7 +166,8 @@ def train(
         Path | None, typer.Option("--soft-labels", help="What `ranzcr pseudo` wrote.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Where a killed run goes on from.")
+        Path | None,
+        typer.Option("--resume", help="Keeps the state of unfinished trainings."),
     ] = None,
     devices: Annotated[int, typer.Option("--devices", help="GPUs.")] = 1,
     overrides: Override = None,

@@ -40,7 +40,6 @@ def fold_run(
     fold: int,
     labels: Sequence[str],
     dataset_path: Path | None = None,
-    seed: int | None = None,
     teachers: Sequence[str] = (),
     soft_labels: str = "",
 ) -> Iterator[Run]:
@@ -52,7 +51,6 @@ def fold_run(
         fold: which fold is held out.
         labels: names, noted with the data set.
         dataset_path: where the data set lies, noted as its source.
-        seed: `experiment.training.seed` where None.
         teachers: whose soft labels it learned from; the experiment's own list where empty.
         soft_labels: digest of those soft labels; other ones make another run.
 
@@ -62,7 +60,7 @@ def fold_run(
     """
     task_run = os.environ.pop("MLFLOW_RUN_ID", None)  # before mlflow sees and renames it
     client = server.connect()
-    seed = experiment.training.seed if seed is None else seed
+    seed = experiment.training.seed
     root_key = _single_key(experiment, dataset_digest, soft_labels)
     shared = _experiment_tags(experiment, dataset_digest, teachers, soft_labels)
     own = {"kind": "fold", "stage": "train", "fold": str(fold), "seed": str(seed)}

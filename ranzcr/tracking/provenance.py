@@ -22,7 +22,7 @@ def code_version() -> str:
 
 
 def tags() -> dict[str, str]:
-    """Tags of DESIGN section 3 that come from the surroundings; what is not known is left out."""
+    """Tags that come from the surroundings; what is not known is left out."""
     known = {
         "author": author(),
         "git_commit": _git("rev-parse", "HEAD"),

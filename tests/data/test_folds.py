@@ -92,7 +92,7 @@ def test_on_the_real_table_greedy_is_more_even_than_any_other(real_data):
     found = folds.compare(real_data / "ranzcr" / "train.csv", 5, 0).set_index("method")
     assert (found["split_patients"] == 0).all()
     greedy = found.loc["greedy"]
-    # FACTS, section 6: what a greedy multi-label split reached before.
+    # What a greedy multi-label split reached before on this table.
     assert greedy["mean_deviation"] < 0.0128
     assert greedy["max_deviation"] < 0.0340
     assert (found["mean_deviation"].drop("greedy") > greedy["mean_deviation"]).all()
