@@ -138,3 +138,38 @@ def test_ctrl_c_ends_the_running_tasks(tmp_path):
     threading.Timer(3, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         local.run(toy, {"text": "sleep", "items": ITEMS}, root=tmp_path, parallel=2, tasks=4)
+
+
+@pytest.fixture
+def key(tmp_path):
+    """The cache key of one training; what is given differs from the usual."""
+    cache = local._ContentCache(str(tmp_path), runner=None)
+
+    def _key(image="ranzcr@sha256:1", digest="d", path="/a", **parameters) -> str:
+        data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
+        usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
+        return cache.compute_key(
+            component_name="comp-train",
+            image=image,
+            full_command=["python", "--function_to_execute", "train"],
+            arguments={**usual, "data": data, **parameters},
+        )
+
+    return _key
+
+
+def test_the_same_content_at_another_path_has_the_same_key(key):
+    assert key() == key(path="/b")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"digest": "other data"},
+        {"config": '{"name": "smoke", "seed": 1}'},
+        {"code": "other code"},
+        {"image": "ranzcr@sha256:2"},
+    ],
+)
+def test_other_data_experiment_code_or_image_has_another_key(key, changed):
+    assert key(**changed) != key()
