@@ -85,16 +85,25 @@ def run(
             except RuntimeError:
                 if runner.failure is None:
                     raise
+            except KeyboardInterrupt:
+                display.line("stopped; run the same command again to resume from the cache")
+                raise
         if runner.failure is not None:
             raise runner.failure
 
 
 @contextmanager
 def _stopping(runner: _Runner) -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait."""
+    """Within it Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait.
 
-    def stop(number: int, _frame: object) -> None:
-        runner.stop()
+    A second one kills them; it must not cut kfp's waiting short, since its threads still speak.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        if isinstance(runner.failure, KeyboardInterrupt):
+            runner.stop(signal.SIGKILL)
+            return
+        runner.stop(signal.SIGTERM)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -187,12 +196,12 @@ class _Runner:
         self._slots = threading.BoundedSemaphore(parallel)
         self._threads = str(max(1, (os.cpu_count() or 1) // parallel))
 
-    def stop(self) -> None:
-        """End the running tasks and start no others."""
-        self.failure = self.failure or KeyboardInterrupt()
+    def stop(self, number: int) -> None:
+        """Send the running tasks a signal and start no others."""
+        self.failure = KeyboardInterrupt()
         for group in list(self._running):
             with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
+                os.killpg(group, number)
 
     def cached(self, name: str) -> None:
         self._display.done(f"{name}: cached")

@@ -129,7 +129,7 @@ def test_kfp_is_left_as_it_was(run):
     assert subprocess_task_handler.run_local_subprocess is before
 
 
-def test_ctrl_c_ends_the_running_tasks(tmp_path):
+def test_ctrl_c_ends_the_running_tasks(tmp_path, capfd):
     """kfp's threads would wait for a task that sleeps an hour."""
     import os
     import signal
@@ -138,6 +138,7 @@ def test_ctrl_c_ends_the_running_tasks(tmp_path):
     threading.Timer(3, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         local.run(toy, {"text": "sleep", "items": ITEMS}, root=tmp_path, parallel=2, tasks=4)
+    assert "stopped; run the same command again to resume" in capfd.readouterr().err
 
 
 @pytest.fixture
