@@ -45,6 +45,8 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Go on without unreadable images; lists them in a file.")
 ]
 Tta = Annotated[str | None, typer.Option("--tta", help="flip or none; the model's own if not set.")]
+CandidateVersion = Annotated[str, typer.Argument(help="Of the candidates, as the list shows it.")]
+JournalRun = Annotated[str, typer.Argument(help="An experiment, an ensemble or a run id.")]
 LabelTable = Annotated[Path, typer.Option("--labels", help="A train.csv with the true labels.")]
 
 
@@ -450,7 +452,9 @@ def journal_default(context: typer.Context) -> None:
 
 @journal.command("show")
 def journal_show(
-    output_format: Annotated[str, typer.Option("--format", help="table, md or csv.")] = "table",
+    output_format: Annotated[
+        str, typer.Option("--format", help="table, md, csv or html.")
+    ] = "table",
     kind: Annotated[str | None, typer.Option(help="single, ensemble or pseudo.")] = None,
     sort: Annotated[str, typer.Option(help="A metric.")] = "cv_auc",
     limit: Annotated[int | None, typer.Option(help="At most this many rows.")] = None,
@@ -465,9 +469,57 @@ def journal_show(
     typer.echo(record.render(rows, output_format), nl=False)
 
 
+@journal.command("diff")
+def journal_diff(
+    a: JournalRun,
+    b: JournalRun,
+    dataset: Annotated[
+        Path | None,
+        typer.Option("--data", help="Their prepared data set: adds how probably B is better."),
+    ] = None,
+) -> None:
+    """Compare two runs: settings, inputs, AUC by label.
+
+    Example: ranzcr journal diff smoke_a smoke_b --data dataset
+    """
+    from ranzcr.tracking import diff
+
+    typer.echo(diff.render(diff.compare(a, b, dataset)), nl=False)
+
+
+@journal.command("note")
+def journal_note(
+    run: JournalRun,
+    text: Annotated[str, typer.Argument(help="One line; date and author are added.")],
+) -> None:
+    """Add a line to the description of a run.
+
+    Example: ranzcr journal note smoke_a "the 12th epoch adds nothing"
+    """
+    from ranzcr.tracking import journal as record
+
+    run_id = record.note(run, text)
+    typer.echo(f"{run}: note written to run {run_id}")
+
+
+@journal.command("decide")
+def journal_decide(
+    run: JournalRun,
+    decision: Annotated[str, typer.Argument(help="Shown in the journal; replaces an earlier one.")],
+) -> None:
+    """Write what was decided about a run, by whom and when.
+
+    Example: ranzcr journal decide smoke_a "keep as teacher"
+    """
+    from ranzcr.tracking import journal as record
+
+    run_id = record.decide(run, decision)
+    typer.echo(f"{run}: decision written to run {run_id}")
+
+
 @lb.command("set")
 def lb_set(
-    run: Annotated[str, typer.Argument(help="An experiment, an ensemble or a run id.")],
+    run: JournalRun,
     public: Annotated[float | None, typer.Option("--public")] = None,
     private: Annotated[float | None, typer.Option("--private")] = None,
 ) -> None:
@@ -490,6 +542,60 @@ def registry_list() -> None:
     from ranzcr.tracking import registry as models
 
     typer.echo(models.render(), nl=False)
+
+
+@registry.command("show")
+def registry_show(version: CandidateVersion) -> None:
+    """Print what a candidate is: members, CV, data set, gates, when it was in production.
+
+    Example: ranzcr registry show 1
+    """
+    from ranzcr.tracking import registry as models
+
+    typer.echo(models.describe(version), nl=False)
+
+
+@registry.command("gate")
+def registry_gate(version: CandidateVersion) -> None:
+    """Print a candidate's gates and the verdict; exit code 2 where the verdict is fail.
+
+    Example: ranzcr registry gate 1
+    """
+    from ranzcr.tracking import gates
+    from ranzcr.tracking import registry as models
+
+    report = models.gate_report(version)
+    for gate in report.gates:
+        typer.echo(f"{gate.result}  {gate.name}: {gate.text}")
+    typer.echo(f"candidate version {version}: gate {report.result}")
+    if report.result == gates.FAIL:
+        raise typer.Exit(2)
+
+
+@registry.command("rollback")
+def registry_rollback(
+    why: Annotated[str, typer.Option("--why", help="For the ledger.")],
+) -> None:
+    """Put the champion before the present one in use again; each call goes one further back.
+
+    Example: ranzcr registry rollback --why "misses ETTs of the new scanner"
+    """
+    from ranzcr.tracking import provenance
+    from ranzcr.tracking import registry as models
+
+    done = models.rollback(who=provenance.author(), why=why)
+    typer.echo(f"champion: version {done.version} (before: {done.previous})")
+
+
+@registry.command("verify")
+def registry_verify() -> None:
+    """Check the ledger's chain of hashes, and that the champion is of its last entry.
+
+    Example: ranzcr registry verify
+    """
+    from ranzcr.tracking import registry as models
+
+    typer.echo(f"{models.verify()} entries, chain intact")
 
 
 @registry.command("ledger")

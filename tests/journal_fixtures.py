@@ -10,6 +10,9 @@ import pytest
 
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
+from ranzcr.tracking.gates import Gate, GateReport
+
+PASSED = GateReport((Gate("cv", True, 0.8, 0.5, "good"),))
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +95,23 @@ def blend_folder(tmp_path):
     }
     (folder / "blend.json").write_text(json.dumps(told))
     return folder
+
+
+@pytest.fixture
+def candidate(journal, ensemble_folder, blend_folder, tmp_path):
+    """Registers a copy of the ensemble folder that differs by `name`; its version."""
+
+    from ranzcr.tracking import context, registry
+
+    def make(name="first", report=PASSED):
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(ensemble_folder, folder)
+            (folder / "name.txt").write_text(name)
+        tags = {"blend_digest": f"blend of {name}", "dataset_digest": "d" * 64}
+        told = {"dataset_digest": "d" * 64, "method": "weights", "digest": name}
+        with context.ensemble_run({"tiny": 1.0}, **told) as run:
+            run.log_metrics({"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9})
+            return registry.register(folder, blend_folder, run.run_id, tags, report).version
+
+    return make

@@ -188,7 +188,7 @@ def _experiment_tags(
         "teachers": ",".join(teachers or experiment.teachers),
         "soft_labels": soft_labels,
         "parent": experiment.parent or "",
-        "mlflow.note.content": experiment.about,
+        runs.NOTE: experiment.about,
     }
     common = _common_tags(**_SINGLE, name=experiment.name, dataset_digest=dataset_digest)
     return {**common, **{name: value for name, value in own.items() if value}}

@@ -28,6 +28,11 @@ class Gate:
     limit: float | None
     text: str
 
+    @property
+    def result(self) -> str:
+        """ "pass" or "fail"."""
+        return PASS if self.passed else FAIL
+
 
 @dataclass(frozen=True)
 class GateReport:
@@ -152,7 +157,7 @@ def _beats(candidate: Candidate, champion: Incumbent | None, truth: Truth, limit
     if reigning.schema != candidate.oof.schema:
         text = f"champion {champion.version} has other labels: not compared"
         return Gate("champion", True, None, limit, text)
-    chance, studies = _chance_of_being_better(candidate.oof, reigning, truth)
+    chance, studies = chance_of_being_better(candidate.oof, reigning, truth)
     text = (
         f"better than champion {champion.version} with probability {chance:.3f} on {studies} "
         f"common studies; the limit is {limit}"
@@ -174,9 +179,11 @@ def _nothing_to_beat(candidate: Candidate, champion: Incumbent | None) -> str:
     return ""
 
 
-def _chance_of_being_better(
-    own: Predictions, other: Predictions, truth: Truth
-) -> tuple[float, int]:
+def chance_of_being_better(own: Predictions, other: Predictions, truth: Truth) -> tuple[float, int]:
+    """By the paired patient bootstrap on the studies that both predict, and how many those are.
+
+    NaN where no label has both classes among them.
+    """
     common = pd.Index(truth.uids).intersection(own.uids, sort=False)
     common = common.intersection(other.uids, sort=False)
     if common.empty:

@@ -10,7 +10,7 @@ removed from within, or put between.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -25,6 +25,7 @@ from ranzcr.tracking.tables import table, to_text
 PRODUCTION = "ranzcr-clip"
 TAG = "ledger"
 GENESIS = "0" * 64  # what the first entry names as its predecessor
+PROMOTE, ROLLBACK = "promote", "rollback"  # actions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +58,46 @@ class Entry:
 
 def entries(client: MlflowClient) -> list[Entry]:
     """The ledger, first entry first. Raises TrackingError for a line that cannot be read."""
-    return sorted(
-        (
-            _read(version.version, version.tags[TAG])
-            for version in versions(client, PRODUCTION)
-            if TAG in version.tags
-        ),
-        key=lambda entry: entry.index,
-    )
+    found = (of(version) for version in versions(client, PRODUCTION))
+    return sorted((entry for entry in found if entry), key=lambda entry: entry.index)
+
+
+def of(version: ModelVersion) -> Entry | None:
+    """The entry of the act that made a production version, None where the act was cut off.
+
+    Raises TrackingError for a line that cannot be read.
+    """
+    if TAG not in version.tags:
+        return None
+    try:
+        stored: Mapping = json.loads(version.tags[TAG])
+        return Entry(**stored)
+    except (ValueError, TypeError):
+        raise TrackingError(
+            f"ledger line of {PRODUCTION} version {version.version} cannot be read: it was changed "
+            "by hand; restore the registry"
+        ) from None
+
+
+def before(known: Sequence[Entry], version: str) -> Entry | None:
+    """The act that put in use what a rollback of a production version brings back.
+
+    Args:
+        known: the ledger, first entry first.
+        version: of the production model.
+
+    None where nothing was in use before. What a rollback made has the predecessor of the version
+    that it brought back, not the version that it replaced: so rollbacks go on into the past.
+    """
+    acts = {entry.version: entry for entry in known}
+    earlier: dict[str, str] = {}
+    for entry in known:
+        replaced = entry.previous_version
+        if entry.action == ROLLBACK:
+            brought_back = earlier.get(replaced, "")
+            replaced = earlier.get(brought_back, "")
+        earlier[entry.version] = replaced
+    return acts.get(earlier.get(version, ""))
 
 
 def append(client: MlflowClient, **told: object) -> Entry:
@@ -134,14 +167,3 @@ def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
             token = page.token
             if not token:
                 return found
-
-
-def _read(version: str, line: str) -> Entry:
-    try:
-        stored: Mapping = json.loads(line)
-        return Entry(**stored)
-    except (ValueError, TypeError):
-        raise TrackingError(
-            f"ledger line of {PRODUCTION} version {version} cannot be read: it was changed by "
-            "hand; restore the registry"
-        ) from None

@@ -2,6 +2,7 @@
 
 ensemble folder -> `register` -> ranzcr-clip-candidates, with its gate report
                 -> `promote`  -> ranzcr-clip, alias champion, one line in the ledger
+                   `rollback` -> the same for the candidate that was in use before
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from ranzcr import predictions
 from ranzcr.errors import DataError, TrackingError
 from ranzcr.files import hash_folder
 from ranzcr.predictions import Predictions
-from ranzcr.tracking import ledger, server
+from ranzcr.tracking import journal, ledger, server
 from ranzcr.tracking.gates import PASS, GateReport
-from ranzcr.tracking.ledger import PRODUCTION
+from ranzcr.tracking.ledger import PRODUCTION, PROMOTE, ROLLBACK
 from ranzcr.tracking.runs import Run
 from ranzcr.tracking.tables import table, to_text
 
@@ -69,7 +70,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What `promote` did; `changed` is False where the candidate was the champion already."""
+    """What `promote` or `rollback` did; `changed` is False where the champion stayed."""
 
     version: str
     previous: str  # "" where there was no champion
@@ -140,16 +141,103 @@ def promote(version: str, *, who: str, why: str) -> Promotion:
         before = str(reigning.version) if reigning else ""
         if reigning is not None and _candidate_number(reigning) == version:
             return Promotion(before, _replaced(client, before), changed=False)
-        copy = _unfinished(client, version, reigning) or _copy(client, version)
-        if ledger.TAG not in copy.tags:
-            ledger.append(
-                client,
-                **{"who": who, "why": why, "action": "promote", "candidate_version": version},
-                **{"version": str(copy.version), "previous_version": before},
-                gate_report=json.loads(candidate.tags["gate_report"]),
+        report = json.loads(candidate.tags["gate_report"])
+        told = {"action": PROMOTE, "who": who, "why": why, "gate_report": report}
+        return _put_in_use(client, version, reigning, told)
+
+
+def rollback(*, who: str, why: str) -> Promotion:
+    """Put the candidate in use again that was in use before the champion.
+
+    Args:
+        who: who answers for it.
+        why: the reason, for the ledger.
+
+    It is a promotion of the older candidate: copied to production as a new version, which carries
+    the act's ledger entry, then the alias moves. So each act makes one version and one entry, and
+    nothing written before is touched. Gates are not asked again: the candidate passed them, and
+    the entry repeats the report that it was promoted with.
+
+    Rollbacks in a row go back step by step, they do not toggle: after promotions of A, B and C the
+    first gives B, the second A, the third is refused. One that was cut off is completed by the
+    next call. Raises TrackingError where no champion is, nothing was before it, or the ledger was
+    changed.
+    """
+    client = server.connect()
+    with server.translated(client.tracking_uri), server.exclusive(client.tracking_uri, "promote"):
+        reigning = _champion_version(client)
+        if reigning is None:
+            raise TrackingError(f"{PRODUCTION} has no champion to roll back; promote a candidate")
+        ledger.verify(client)
+        earlier = ledger.before(ledger.entries(client), str(reigning.version))
+        if earlier is None:
+            raise TrackingError(
+                f"the ledger of {PRODUCTION} has no champion before version {reigning.version}; "
+                "promote another candidate instead"
             )
-        client.set_registered_model_alias(PRODUCTION, CHAMPION, copy.version)
-    return Promotion(str(copy.version), before, changed=True)
+        _candidate(client, earlier.candidate_version)
+        told = {"action": ROLLBACK, "who": who, "why": why, "gate_report": earlier.gate_report}
+        return _put_in_use(client, earlier.candidate_version, reigning, told)
+
+
+def verify() -> int:
+    """Check the ledger's chain, and that its last entry is of the champion; its length.
+
+    Raises TrackingError for a line that was changed, and for an alias that was moved by hand.
+    """
+    client = server.connect()
+    with server.translated(client.tracking_uri), server.exclusive(client.tracking_uri, "promote"):
+        count = ledger.verify(client)
+        acts = ledger.entries(client)
+        reigning = _champion_version(client)
+    told = acts[-1].version if acts else ""
+    found = str(reigning.version) if reigning else ""
+    if found != told:
+        mend = f"set it to version {told}" if told else "remove it"
+        raise TrackingError(
+            f"alias {CHAMPION} of {PRODUCTION} is at version {found or 'none'}, the last ledger "
+            f"entry at version {told or 'none'}: the alias was moved by hand or an act was cut "
+            f"off; {mend} in ranzcr ui, or repeat the act"
+        )
+    return count
+
+
+def gate_report(version: str) -> GateReport:
+    """The gates of a candidate, as they were judged last.
+
+    Raises TrackingError for a version that is unknown or was never judged.
+    """
+    client = server.connect()
+    with server.translated(client.tracking_uri):
+        return _report(_candidate(client, version))
+
+
+def describe(version: str) -> str:
+    """A candidate as text: members, CV, data, gates, run, and when it was in production.
+
+    Raises TrackingError for a version that is unknown or was never judged.
+    """
+    client = server.connect()
+    with server.translated(client.tracking_uri):
+        candidate = _candidate(client, version)
+        report = _report(candidate)
+        run_id = candidate.run_id or ""
+        blend = client.get_run(run_id).data
+        promoted = _production_versions(client, version)
+    rows = [
+        ["members", journal.members(blend.tags)],
+        ["CV [95%]", journal.interval(blend.metrics)],
+        ["data set", candidate.tags.get("dataset_digest", "")],
+        ["run", run_id],
+        [f"as {PRODUCTION}", promoted],
+    ]
+    gates = [[gate.name, gate.result, gate.text] for gate in report.gates]
+    return to_text(
+        [
+            table(f"{CANDIDATES} {version}", ["what", "value"], rows),
+            table(f"gates: {report.result}", ["gate", "verdict", "found"], gates),
+        ]
+    )
 
 
 def render() -> str:
@@ -241,16 +329,35 @@ def _signature(labels: Sequence[str]) -> ModelSignature:
     )
 
 
-def _passed(client: MlflowClient, version: str) -> ModelVersion:
-    """The candidate, where its gates passed."""
+def _candidate(client: MlflowClient, version: str) -> ModelVersion:
     try:
-        candidate = client.get_model_version(CANDIDATES, version)
+        return client.get_model_version(CANDIDATES, version)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise TrackingError(
             f"{CANDIDATES} has no version {version}; register an ensemble first"
         ) from None
+
+
+def _report(candidate: ModelVersion) -> GateReport:
+    try:
+        return GateReport.from_json(json.loads(candidate.tags["gate_report"]))
+    except (KeyError, ValueError, TypeError):
+        raise TrackingError(
+            f"candidate {candidate.version} has no gate report; register its ensemble again"
+        ) from None
+
+
+def _production_versions(client: MlflowClient, version: str) -> str:
+    """Which production versions a candidate became by which act, "1 by promote, 4 by rollback"."""
+    acts = [act for act in ledger.entries(client) if act.candidate_version == version]
+    return ", ".join(f"{act.version} by {act.action}" for act in acts) or "never promoted"
+
+
+def _passed(client: MlflowClient, version: str) -> ModelVersion:
+    """The candidate, where its gates passed."""
+    candidate = _candidate(client, version)
     if candidate.tags.get("gate") != PASS:
         stored = json.loads(candidate.tags.get("gate_report", '{"gates": []}'))
         failures = GateReport.from_json(stored).failures or "it has no gate report"
@@ -276,16 +383,35 @@ def _candidate_number(production: ModelVersion) -> str:
     return number if model == CANDIDATES else ""
 
 
+def _put_in_use(
+    client: MlflowClient, version: str, reigning: ModelVersion | None, told: Mapping
+) -> Promotion:
+    """Copy a candidate to production, append what is `told` of it to the ledger, move the alias.
+
+    Cut off between two of these steps and called again, it does what is left. The caller holds
+    the lock.
+    """
+    before = str(reigning.version) if reigning else ""
+    copy = _unfinished(client, version, reigning, told["action"]) or _copy(client, version)
+    if ledger.of(copy) is None:
+        versions = {"version": str(copy.version), "previous_version": before}
+        ledger.append(client, **told, **versions, candidate_version=version)
+    client.set_registered_model_alias(PRODUCTION, CHAMPION, copy.version)
+    return Promotion(str(copy.version), before, changed=True)
+
+
 def _unfinished(
-    client: MlflowClient, version: str, reigning: ModelVersion | None
+    client: MlflowClient, version: str, reigning: ModelVersion | None, action: str
 ) -> ModelVersion | None:
-    """A copy of the candidate, newer than the champion, whose promotion was cut off."""
+    """A copy of the candidate, newer than the champion, that an act of this kind cut off left."""
     newest = client.search_model_versions(
         f"name = '{PRODUCTION}'", max_results=1, order_by=["version_number DESC"]
     )
     after = int(reigning.version) if reigning else 0
     for copy in newest:
-        if int(copy.version) > after and _candidate_number(copy) == version:
+        known = ledger.of(copy)
+        same = known is None or known.action == action
+        if same and int(copy.version) > after and _candidate_number(copy) == version:
             return copy
     return None
 

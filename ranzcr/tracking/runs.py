@@ -23,9 +23,11 @@ from ranzcr.tracking import server
 
 KEY = "run_key"  # the tag by which a retried or resumed task finds its run
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"  # the description that MLflow's pages show
 
 # MLflow's limits, per value and per request.
-_PARAM, _TAG, _NAME = 6000, 8000, 250  # characters
+TAG = 8000  # characters
+_PARAM, _NAME = 6000, 250
 _METRICS, _PARAMS = 1000, 100
 
 Key = str
@@ -75,7 +77,7 @@ class Run:
     def write(self, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str]) -> None:
         """Write params and tags at once; what is longer than MLflow takes is cut."""
         entries = [Param(safe_name(k), _text(v)[:_PARAM]) for k, v in (params or {}).items()]
-        labels = [RunTag(safe_name(k), v[:_TAG]) for k, v in tags.items()]
+        labels = [RunTag(safe_name(k), v[:TAG]) for k, v in tags.items()]
         with self._translated():
             self.client.log_batch(self.run_id, tags=labels, synchronous=True)
             for start in range(0, len(entries), _PARAMS):
@@ -140,6 +142,8 @@ def find_or_create(
     with server.translated(uri), server.exclusive(uri):
         found = find(client, key) or _create(client, key, name, known)
         client.update_run(found.info.run_id, status="RUNNING")
+    if NOTE in found.data.tags:  # people may have added to it since
+        known.pop(NOTE, None)
     run = Run(client, found.info.run_id)
     run.write(params=params, tags=known)
     return run
@@ -147,7 +151,7 @@ def find_or_create(
 
 def _create(client: MlflowClient, key: Key, name: str, tags: Mapping[str, str]) -> MlflowRun:
     # With all its tags from the start: who searches finds it whatever happens next.
-    cut = {safe_name(tag): value[:_TAG] for tag, value in tags.items()}
+    cut = {safe_name(tag): value[:TAG] for tag, value in tags.items()}
     own = client.create_run(server.experiment_id(client), tags=cut, run_name=name)
     first = find(client, key) or own
     if first.info.run_id != own.info.run_id:

@@ -25,7 +25,9 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) ->
 def to_text(tables: Iterable[Table]) -> str:
     """The tables one below the other, as wide as the terminal."""
     text = io.StringIO()
-    console = Console(file=text, width=None if sys.stdout.isatty() else _WIDE)
+    # What people wrote is shown as it is: "[red]" and ":smile:" are no markup.
+    width = None if sys.stdout.isatty() else _WIDE
+    console = Console(file=text, width=width, markup=False, emoji=False)
     for one in tables:
         console.print(one)
     return text.getvalue()

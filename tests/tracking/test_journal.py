@@ -1,6 +1,7 @@
 """The journal as a table."""
 
 import io
+import re
 
 import pandas as pd
 import pytest
@@ -21,6 +22,10 @@ def single(name, cv, lo=None, hi=None, digest=DIGEST):
     with context.single_run_of(fold.run_id) as run:
         run.log_metrics({"cv_auc": cv, "cv_auc_lo": lo, "cv_auc_hi": hi})
     return run.run_id
+
+
+def description(client, run_id):
+    return client.get_run(run_id).data.tags["mlflow.note.content"]
 
 
 @pytest.fixture
@@ -104,6 +109,29 @@ def test_markdown_is_a_table_per_kind(filled):
     assert all(line.startswith(("|", "#")) or not line for line in lines)
 
 
+def test_html_is_one_page_with_what_people_wrote_escaped(filled):
+    journal.decide("b7v3_001", "<script>keep</script> & go")
+    page = journal.render(journal.rows(), "html")
+    assert page.count("<table>") == page.count("</table>") == 3
+    assert "&lt;script&gt;keep&lt;/script&gt; &amp; go" in page
+    assert "<td>0.9000 [0.850, 0.940]</td>" in page
+    assert not re.search(r"<script|<link|src=|href=|url\(", page)
+
+
+def test_html_has_the_cells_of_markdown(filled):
+    frame = journal.rows()
+    page = re.findall("<t[hd]>(.*?)</t[hd]>", journal.render(frame, "html"))
+    lines = [line for line in journal.render(frame, "md").splitlines() if line.startswith("| ")]
+    markdown = [line[2:-2].split(" | ") for line in lines if "---" not in line]
+    assert page == [cell.strip() for line in markdown for cell in line]
+
+
+def test_an_empty_journal_is_a_page_too(journal):
+    from ranzcr.tracking import journal as shown
+
+    assert "<p>The journal is empty" in shown.render(shown.rows(), "html")
+
+
 def test_an_empty_journal_says_what_to_do(journal):
     from ranzcr.tracking import journal as shown
 
@@ -119,6 +147,8 @@ def test_an_empty_journal_says_what_to_do(journal):
         (lambda: journal.rows(sort="cv"), "no column 'cv' in the journal; did you mean"),
         (lambda: journal.render(pd.DataFrame(), "pdf"), "no format 'pdf'"),
         (lambda: journal.set_lb("x", public=97.4), "leaderboard score 97.4: expected an AUC"),
+        (lambda: journal.note("x", " \n"), "the note is empty; say something"),
+        (lambda: journal.decide("x", "no" * 5000), "the decision has 10000 characters; MLflow"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest(ask, message):
@@ -132,6 +162,47 @@ def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
     row = journal.rows().set_index("experiment").loc["b7v3_001"]
     assert (row.lb_public, row.lb_private) == (0.966, 0.97)
     assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)
+
+
+def test_notes_follow_the_description_line_by_line(filled, monkeypatch):
+    monkeypatch.setenv("RANZCR_AUTHOR", "ada")
+    run_id = journal.note("b7v3_001", "too long\n by half")
+    journal.note(run_id[:8], "again")
+    about, first, second = description(filled, run_id).split("\n\n")
+    assert about == config.load("b7v3_001").about
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d ada: too long by half", first)
+    assert second.endswith(" ada: again")
+
+
+def test_training_again_keeps_the_notes(filled):
+    run_id = journal.note("b7v3_001", "keep me")
+    single("b7v3_001", 0.9)
+    assert "keep me" in description(filled, run_id)
+
+
+def test_a_full_description_is_not_cut(filled):
+    run_id = journal.note("b7v3_001", "a" * 7000)
+    with pytest.raises(TrackingError, match="the description of b7v3_001 would have"):
+        journal.note("b7v3_001", "b" * 1000)
+    assert "b" * 1000 not in description(filled, run_id)
+
+
+def test_a_decision_is_shown_as_it_was_written_and_says_who_and_when(filled, monkeypatch):
+    monkeypatch.setenv("RANZCR_AUTHOR", "ada")
+    run_id = journal.decide("b7v3_001", "drop")
+    journal.decide("b7v3_001", "[/keep] :eyes:")
+    tags = filled.get_run(run_id).data.tags
+    assert (tags["decision"], tags["decided_by"]) == ("[/keep] :eyes:", "ada")
+    assert re.match(r"20\d\d-\d\d-\d\dT", tags["decided_at"])
+    assert "[/keep] :eyes:" in journal.render(journal.rows())
+
+
+@pytest.mark.parametrize(
+    "write", [lambda name: journal.note(name, "x"), lambda name: journal.decide(name, "x")]
+)
+def test_nothing_is_written_to_a_run_that_is_not_there(filled, write):
+    with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
+        write("b7v3_002")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(filled):

@@ -1,35 +1,17 @@
 """Candidates, the champion, and the ledger of who put it in use."""
 
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from journal_fixtures import PASSED
 
 from ranzcr.errors import DataError, TrackingError
 from ranzcr.tracking import context, ledger, registry
 from ranzcr.tracking.gates import Gate, GateReport
 
-PASSED = GateReport((Gate("cv", True, 0.8, 0.5, "good"),))
 FAILED = GateReport((Gate("cv", False, 0.4, 0.5, "begins at 0.4"),))
-
-
-@pytest.fixture
-def candidate(journal, ensemble_folder, blend_folder, tmp_path):
-    """Registers a copy of the ensemble folder that differs by `name`; its version."""
-
-    def make(name="first", report=PASSED):
-        folder = tmp_path / name
-        if not folder.exists():
-            shutil.copytree(ensemble_folder, folder)
-            (folder / "name.txt").write_text(name)
-        tags = {"blend_digest": f"blend of {name}", "dataset_digest": "d" * 64}
-        told = {"dataset_digest": "d" * 64, "method": "weights", "digest": name}
-        with context.ensemble_run({"tiny": 1.0}, **told) as run:
-            return registry.register(folder, blend_folder, run.run_id, tags, report).version
-
-    return make
 
 
 def promote(version, why="better"):
