@@ -135,7 +135,7 @@ class _Run:
         network = self.new_network(pretrained=self.experiment.model.pretrained and before is None)
         if before is not None:
             network.load_state_dict(before)
-        # 1.1 to 2.2 times as fast on a CPU (benchmarks/training.py), and faster on a GPU too.
+        # 1.1 to 1.9 times as fast on a CPU (benchmarks/training.py); not measured on a GPU.
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _teacher_of(self, leg: Leg) -> Network | None:
