@@ -100,8 +100,10 @@ def _subset(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
 def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     """The mean of greedy searches on resampled rows.
 
-    One search follows the luck of its rows: on small sets (600 rows, 3 members) its honest blend
-    fell up to 0.007 below the best member, that of 10 bags up to 0.003 (2026-11-22).
+    One search follows the luck of its rows. Measured on 2026-11-22 over resampled sets of 600 rows
+    and 3 members, worst distance of the honest blend below its best member, one search -> bags:
+    0.007 -> 0.003 and 0.001 -> 0.002 on two demo runs, 0.013 -> 0.011 on real predictions; with
+    5,000 rows and 6 members both stayed above it. Small sets stay a matter of luck.
     """
     rng = np.random.default_rng(0)
     count = len(targets_NL)

@@ -168,12 +168,10 @@ def _load_pyfunc(path: str) -> EnsembleModel:
 def _content(image: object) -> bytes:
     if isinstance(image, bytes):
         return image
-    if isinstance(image, str):
-        path = Path(image)
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-            return path.read_bytes()
-        try:
-            return base64.b64decode(image, validate=True)
-        except binascii.Error:
-            pass
-    raise DataError(f"image {str(image)[:40]!r}: expected a file's bytes, base64 or path")
+    text = str(image)
+    if text.lower().endswith((".jpg", ".jpeg", ".png")):
+        return Path(text).read_bytes()
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        raise DataError(f"image {text[:40]!r}: expected a file's bytes, base64 or path") from None
