@@ -10,10 +10,13 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow.exceptions
 import requests
@@ -30,7 +33,13 @@ EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
 
 _NO_ANSWER = (requests.ConnectionError, requests.Timeout)
 _HURRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # seconds
+_PATIENCE = 30  # seconds
+_hurrying = 0  # how many are within `hurried`
+_hurry_lock = threading.Lock()
+_unhurried: dict[str, str | None] = {}  # the settings to put back
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
+
+T = TypeVar("T")
 
 
 def tracking_uri() -> str:
@@ -98,16 +107,49 @@ def exclusive(uri: str, name: str = "write") -> Iterator[None]:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """Within it a server that does not answer is found out in seconds, not in 4 minutes."""
-    before = {key: os.environ.get(key) for key in _HURRY}
-    os.environ.update(_HURRY)
+    """Within it a server that does not answer is found out in seconds, not in 4 minutes.
+
+    MLflow reads its settings from the environment at each call, so this holds for all threads.
+    """
+    global _hurrying
+    with _hurry_lock:
+        if not _hurrying:
+            _unhurried.update({key: os.environ.get(key) for key in _HURRY})
+            os.environ.update(_HURRY)
+        _hurrying += 1
     try:
         yield
     finally:
-        for key, value in before.items():
-            os.environ.pop(key)
-            if value is not None:
-                os.environ[key] = value
+        with _hurry_lock:
+            _hurrying -= 1
+            if not _hurrying:
+                _restore(_unhurried)
+
+
+def _restore(environment: Mapping[str, str | None]) -> None:
+    for key, value in environment.items():
+        os.environ.pop(key, None)
+        if value is not None:
+            os.environ[key] = value
+
+
+def create_once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
+    """What `find` finds, else what `create` makes; never made twice by one caller.
+
+    An answer can be lost after the server has done its work, and MLflow's client would then send
+    the request again and make a second one. So it is sent once, and after a failure we look first
+    whether it was made. Gives up after _PATIENCE seconds without an answer.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with hurried():
+                found = find()
+                return create() if found is None else found
+        except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
+            if not is_away(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""`ranzcr ...`: every command is a stage or reads what stages wrote.
+
+One file per group of commands. Heavy imports stand inside the commands, so that `ranzcr --help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ranzcr.cli import data, journal, pipeline, registry, stages
+from ranzcr.errors import one_line
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Catheter and line position on chest X-rays: from images to a promoted model.",
+)
+app.add_typer(stages.group)
+app.add_typer(data.group, name="data")
+app.add_typer(pipeline.group, name="pipeline")
+app.add_typer(journal.group, name="journal")
+app.add_typer(journal.lb, name="lb")
+app.add_typer(registry.group, name="registry")
+app.command()(journal.ui)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from importlib.metadata import version
+
+        typer.echo(version("ranzcr"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and stop.")
+    ] = False,
+) -> None:
+    """Catheter and line position on chest X-rays: from images to a promoted model."""
+
+
+def main() -> None:
+    """Run the command line: 0 when done, 2 for what the user can mend, 1 for what is our fault."""
+    try:
+        with one_line("ranzcr"):
+            app()
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise SystemExit(130) from None
+    except Exception as error:
+        _crash(error)
+
+
+def _crash(error: Exception) -> None:
+    """One line for an error of ours; the traceback goes to a file that a report can bring along."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="ranzcr-crash-", suffix=".txt", delete=False
+    ) as report:
+        traceback.print_exception(error, file=report)
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    print(
+        f"ranzcr: crashed, which is our fault: {what}; traceback in {report.name}", file=sys.stderr
+    )
+    raise SystemExit(1) from None

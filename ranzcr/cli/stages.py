@@ -1,0 +1,282 @@
+"""`ranzcr STAGE ...`: one command per stage, and `score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranzcr.cli.options import Folds, LabelTable, Output, Override, Seed, Size, SkipBad, Tta
+from ranzcr.errors import ConfigError
+
+group = typer.Typer()  # its commands stand at the top level
+
+
+@group.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="A folder, s3://bucket/prefix or kaggle:NAME.")],
+    out: Annotated[Path, typer.Argument(help="The competition folder to make.")],
+    external: Annotated[
+        list[str] | None, typer.Option("--external", help="A folder of unlabelled images. Repeat.")
+    ] = None,
+) -> None:
+    """Bring a competition folder in and name its content by a digest.
+
+    Example: ranzcr ingest s3://bucket/ranzcr competition
+    """
+    from ranzcr.stages import ingest as stage
+
+    result = stage.run(source, out, externals=external or [])
+    typer.echo(f"{out}: {result.files} files, digest {result.digest[:12]}")
+
+
+@group.command()
+def prepare(
+    competition: Annotated[Path, typer.Argument(help="A competition folder.")],
+    out: Annotated[Path, typer.Argument(help="The data set to make.")],
+    size: Size = 512,
+    folds: Folds = 5,
+    seed: Seed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Validate a competition folder, deal folds, fill the image cache.
+
+    Example: ranzcr prepare competition dataset --size 512 --folds 5
+    """
+    from ranzcr.stages import prepare as stage
+
+    done = stage.run(competition, out, size=size, folds=folds, seed=seed, skip_bad=skip_bad)
+    skipped = f", {done.skipped} skipped (see {out}/skipped.csv)" if done.skipped else ""
+    typer.echo(
+        f"{out}: {done.train} train, {done.test} test, {done.external} external{skipped}; "
+        f"digest {done.digest[:12]}"
+    )
+
+
+@group.command()
+def plan(
+    experiments: Annotated[list[str], typer.Argument(help="Names or YAML files.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
+    soft_labels: Annotated[Path | None, typer.Option("--soft-labels")] = None,
+    overrides: Override = None,
+) -> None:
+    """Print what would be trained, one JSON line per experiment and fold.
+
+    Example: ranzcr plan smoke_a smoke_b --data dataset
+    """
+    import json
+
+    from ranzcr.stages import plan as stage
+
+    items = stage.run(experiments, dataset, soft_labels=soft_labels, overrides=overrides or [])
+    for item in items:
+        typer.echo(json.dumps(item))
+
+
+@group.command()
+def train(
+    experiment: Annotated[str, typer.Argument(help="A name or a YAML file.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
+    fold: Annotated[int, typer.Option("--fold", help="The fold to validate on.")],
+    output: Output,
+    soft_labels: Annotated[
+        Path | None, typer.Option("--soft-labels", help="What `ranzcr pseudo` wrote.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", help="Keeps the state of unfinished trainings."),
+    ] = None,
+    devices: Annotated[int, typer.Option("--devices", help="GPUs.")] = 1,
+    overrides: Override = None,
+) -> None:
+    """Train one fold of an experiment; the checkpoint folder is the result.
+
+    Example: ranzcr train smoke_a --data dataset --fold 0 -o checkpoints/smoke_a-0
+    """
+    from ranzcr import config
+    from ranzcr.stages import train as stage
+
+    result = stage.run(
+        config.load(experiment, overrides or []),
+        dataset,
+        output,
+        fold=fold,
+        soft_labels=soft_labels,
+        resume=resume,
+        devices=devices,
+    )
+    typer.echo(f"{output}: validation AUC {result.valid_auc:.4f}, MLflow run {result.run_id}")
+
+
+@group.command()
+def predict(
+    models: Annotated[list[Path], typer.Argument(help="Checkpoint folders.")],
+    source: Annotated[Path, typer.Option("--data", help="A data set or a folder of images.")],
+    output: Output,
+    tta: Tta = None,
+) -> None:
+    """Predict a data set with a fold model, or a folder of images with the mean of several.
+
+    Example: ranzcr predict checkpoints/smoke_a-0 --data images -o predictions.csv --tta flip
+    """
+    from ranzcr.stages import predict as stage
+
+    result = stage.run(models, source, output, tta=tta)
+    typer.echo(f"{output}: {', '.join(str(file) for file in result.files)}")
+
+
+@group.command()
+def evaluate(
+    predictions: Annotated[list[Path], typer.Argument(help="What `ranzcr predict` wrote.")],
+    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    output: Output,
+) -> None:
+    """Score experiments on their out-of-fold predictions and write it to the journal.
+
+    Example: ranzcr evaluate predictions/smoke_a-* --data dataset -o evaluation
+    """
+    from ranzcr.stages import evaluate as stage
+
+    result = stage.run(predictions, dataset, output)
+    for experiment, auc in result.cv.items():
+        typer.echo(f"{experiment}: cv_auc {_auc(auc)}")
+
+
+@group.command()
+def pseudo(
+    predictions: Annotated[list[Path], typer.Argument(help="What `ranzcr predict` wrote.")],
+    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    output: Output,
+) -> None:
+    """Turn predictions of fold models into fold-matched soft labels.
+
+    Example: ranzcr pseudo predictions/b7v3_001-* --data dataset -o soft-labels
+    """
+    from ranzcr.stages import pseudo as stage
+
+    result = stage.run(predictions, dataset, output)
+    counts = ", ".join(f"{count} {split}" for split, count in result.counts.items())
+    typer.echo(f"{output}: soft labels of {counts}")
+
+
+@group.command()
+def blend(
+    predictions: Annotated[list[Path], typer.Argument(help="Evaluations or predictions files.")],
+    output: Output,
+    dataset: Annotated[Path | None, typer.Option("--data", help="The prepared data set.")] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="A train.csv.")] = None,
+    method: Annotated[str, typer.Option(help="weights, mean or subset.")] = "weights",
+) -> None:
+    """Blend members with weights found on out-of-fold predictions, scored across folds.
+
+    With --data: evaluations in, a blend folder out, written to the journal.
+    With --labels: predictions files in, one blended file out.
+
+    Example: ranzcr blend a.csv b.csv --labels train.csv --method weights -o blend.csv
+    """
+    if (dataset is None) == (labels is None):
+        raise ConfigError("blend: give either --data DATASET or --labels TRAIN_CSV")
+    from ranzcr.stages import blend as stage
+
+    if labels is not None:
+        found = stage.blend_files(predictions, labels, output, method)
+        weights = ", ".join(f"{name} {weight:.3f}" for name, weight in found.weights.items())
+        typer.echo(f"{output}: cross-fitted cv_auc {_auc(found.scores['macro_auc'])}; {weights}")
+        return
+    assert dataset is not None
+    result = stage.run(predictions, dataset, output, method=method)
+    typer.echo(f"{output}: cross-fitted cv_auc {_auc(result.cv_auc)}")
+
+
+@group.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A predictions file.")],
+    labels: LabelTable,
+) -> None:
+    """Print the macro AUC of a predictions file with its interval, and each label's.
+
+    Example: ranzcr score oof.csv.gz --labels train.csv
+    """
+    from ranzcr.ensemble import score as scoring
+
+    told = scoring.score(predictions, labels)
+    typer.echo(f"{predictions}: {told['rows']} studies of {told['patients']} patients")
+    interval = f"[{_auc(told['macro_auc_lo'])}, {_auc(told['macro_auc_hi'])}]"
+    typer.echo(f"{_auc(told['macro_auc'])} {interval} macro AUC")
+    for label, auc in told["auc"].items():
+        typer.echo(f"{_auc(auc)} {label}")
+
+
+def _auc(value: float | None) -> str:
+    """Four digits, or a dash where a label has not both classes."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+@group.command()
+def export(
+    blend: Annotated[Path, typer.Argument(help="A blend folder.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Its members' checkpoint folders.")],
+    output: Output,
+) -> None:
+    """Export a blend's models to ONNX and check them against torch.
+
+    Example: ranzcr export blend checkpoints/* -o ensemble
+    """
+    from ranzcr.stages import export as stage
+
+    result = stage.run(blend, checkpoints, output)
+    typer.echo(f"{output}: ONNX differs from torch by at most {result.max_abs_diff:.1e}")
+
+
+@group.command()
+def register(
+    ensemble: Annotated[Path, typer.Argument(help="What `ranzcr export` wrote.")],
+    blend: Annotated[Path, typer.Option("--blend", help="The blend folder it comes from.")],
+    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    output: Output,
+    min_auc: Annotated[float, typer.Option(help="Bound on the interval's lower end.")] = 0.5,
+) -> None:
+    """Judge an ensemble at the gates and register it as a candidate.
+
+    Example: ranzcr register ensemble --blend blend --data dataset -o candidate.json
+    """
+    from ranzcr.stages import register as stage
+
+    result = stage.run(ensemble, output, blend=blend, dataset=dataset, min_auc=min_auc)
+    typer.echo(f"candidate version {result.version}: gate {result.gate}")
+
+
+@group.command()
+def promote(
+    candidate: Annotated[Path, typer.Argument(help="What `ranzcr register` wrote.")],
+    output: Output,
+    why: Annotated[str, typer.Option("--why", help="For the ledger.")],
+) -> None:
+    """Make a registered candidate the champion.
+
+    Example: ranzcr promote candidate.json -o promotion.json --why "best CV so far"
+    """
+    from ranzcr.stages import promote as stage
+
+    result = stage.run(candidate, output, why=why)
+    typer.echo(f"champion: version {result.version} (before: {result.previous or 'none'})")
+
+
+@group.command()
+def bundle(
+    ensemble: Annotated[Path, typer.Argument(help="What `ranzcr export` wrote.")],
+    output: Output,
+    competition: Annotated[
+        Path | None, typer.Option("--competition", help="Run the bundle on its test images.")
+    ] = None,
+) -> None:
+    """Pack an ensemble for an offline Kaggle kernel, and try it.
+
+    Example: ranzcr bundle ensemble --competition competition -o bundle
+    """
+    from ranzcr.stages import bundle as stage
+
+    result = stage.run(ensemble, output, competition=competition)
+    made = f", submission {result.submission}" if result.submission else ""
+    typer.echo(f"{output}: digest {result.digest[:12]}{made}")
