@@ -1,4 +1,4 @@
-"""`ranzcr data ...`: what comes before a data set."""
+"""`ranzcr data ...`: what comes before a data set, and what to look at in one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ranzcr.cli.options import Folds, Output, Seed
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Phantoms, folds: what comes before a data set.",
+    help="Phantoms, folds, and an audit for leaks.",
 )
 
 
@@ -55,3 +55,25 @@ def folds(
     with replacing(output) as beside:
         table.to_csv(beside, index=False)
     typer.echo(f"{output}: {len(table)} studies of {table.PatientID.nunique()} patients")
+
+
+@group.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="A prepared data set.")],
+) -> None:
+    """Look for leaks: patients and X-rays that a fold trains on and is scored on.
+
+    Exit code 2 where there is one; a warning is none.
+
+    Example: ranzcr data audit dataset
+    """
+    from ranzcr.data import audit as auditor
+    from ranzcr.data.dataset import Dataset
+
+    report = auditor.audit(Dataset.open(dataset))
+    for finding in report.findings:
+        typer.echo(f"{'leak' if finding.leak else 'warning'}  {finding.check}: {finding.text}")
+    if not report.clean:
+        typer.echo(f"{dataset}: not clean")
+        raise typer.Exit(2)
+    typer.echo(f"{dataset}: {report.summary}")

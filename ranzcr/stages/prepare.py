@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranzcr.data import cache, competition, dataset, overview
+from ranzcr.data import cache, competition, dataset, overview, twins
 from ranzcr.data.competition import Competition
 from ranzcr.data.folds import assign_folds
-from ranzcr.errors import DataError, OutputError
+from ranzcr.errors import ConfigError, DataError, OutputError
 from ranzcr.files import hash_file, hash_json, replacing
 from ranzcr.labels import PATIENT, UID
 from ranzcr.progress import track
 from ranzcr.stages import ingest
+
+_DEALING = 2  # raise it where folds of the same content come out otherwise: they are dealt anew
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class PrepareResult:
     test: int
     external: int
     skipped: int
+    joined: list[list[str]]  # the PatientIDs of each person who stands under more than one
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def run(
 
     Args:
         size: S of the image cache, pixels per side.
-        folds: K; patients stay whole.
+        folds: K; patients stay whole, and those who share an X-ray are dealt as one.
         skip_bad: leave out images that are missing or damaged and list them in
             `out`/skipped.csv; otherwise the first one is a DataError.
 
@@ -76,7 +79,8 @@ def run(
                 _build(source, beside, options)
     described = dataset.read_description(out)
     splits = {split: described["counts"][split] for split in dataset.SPLITS}
-    return PrepareResult(out, described["digest"], **splits, skipped=described["skipped"])
+    more = {name: described[name] for name in ("skipped", "joined")}
+    return PrepareResult(out, described["digest"], **splits, **more)
 
 
 @contextmanager
@@ -100,7 +104,12 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
     if len(bad):
         bad[[UID, "file", "problem"]].to_csv(out / "skipped.csv", index=False)
     table = read[good].reset_index(drop=True)
-    table["fold"] = _fold_column(source, table, options)
+    train = table[table["split"] == "train"]
+    if train.empty:
+        raise DataError(f"{source.path / 'train'}: none of its images can be read")
+    person = twins.joined_patients(np.load(out / "images.npy", mmap_mode="r"), train)
+    table["fold"] = np.int8(-1)
+    table.loc[train.index, "fold"] = _deal(source, train, person, options)
     dataset.write(
         out,
         table[[UID, *source.schema.names, *dataset.COLUMNS[1:]]],
@@ -109,21 +118,29 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
         folds=options.folds,
         image_size=options.size,
         skipped=len(bad),
+        joined=_joined(train[PATIENT], person),
         input=_input_digest(source, facts["sha256"].tolist(), options),
     )
     overview.draw(dataset.Dataset.open(out), out / "overview.png")
 
 
-def _fold_column(source: Competition, table: pd.DataFrame, options: _Options) -> np.ndarray:
-    """The fold of each row; -1 for what is not train."""
-    train = (table["split"] == "train").to_numpy()
-    if not train.any():
-        raise DataError(f"{source.path / 'train'}: none of its images can be read")
-    labels = table.loc[train, list(source.schema.names)].to_numpy()
-    patients = table.loc[train, PATIENT].to_numpy()
-    folds = np.full(len(table), -1, np.int8)
-    folds[train] = assign_folds(labels, patients, options.folds, options.seed)
-    return folds
+def _deal(
+    source: Competition, train: pd.DataFrame, person: np.ndarray, options: _Options
+) -> np.ndarray:
+    """The fold of each train study; `person` is who must stay whole."""
+    labels = train[list(source.schema.names)].to_numpy()
+    try:
+        return assign_folds(labels, person, options.folds, options.seed)
+    except ConfigError as error:
+        if (person == train[PATIENT]).all():
+            raise
+        raise ConfigError(f"{error} (patients who share an X-ray count as one)") from None
+
+
+def _joined(patients: pd.Series, person: np.ndarray) -> list[list[str]]:
+    """The PatientIDs of each person who stands under more than one."""
+    ids = patients.groupby(person).unique()
+    return [sorted(several) for several in ids if len(several) > 1]
 
 
 def _is_done(source: Competition, out: Path, options: _Options) -> bool:
@@ -148,6 +165,7 @@ def _input_digest(source: Competition, sha256: Sequence[str], options: _Options)
     """All that decides the outcome; `sha256` is of each image that is there, in order."""
     content = {
         "schema_version": dataset.SCHEMA_VERSION,
+        "dealing": _DEALING,
         "columns": list(source.studies.columns),
         "studies": source.studies.astype(str).to_numpy().tolist(),
         "annotations": source.annotations.astype(str).to_numpy().tolist(),

@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from ranzcr import cli
 from ranzcr.data import cache
+from ranzcr.data.audit import audit
 from ranzcr.data.dataset import Dataset
+from ranzcr.data.folds import assign_folds
 from ranzcr.errors import ConfigError, DataError, OutputError
 from ranzcr.labels import PATIENT, UID
 from ranzcr.stages import ingest, prepare
@@ -46,6 +50,70 @@ def test_folds_keep_patients_whole_and_leave_test_out(folder, tmp_path):
     assert sorted(train["fold"].unique()) == [0, 1, 2]
     assert train.groupby(PATIENT)["fold"].nunique().max() == 1
     assert (table.loc[table["split"] != "train", "fold"] == -1).all()
+
+
+def test_patients_who_share_no_xray_are_dealt_as_they_are_given(folder, tmp_path):
+    result = prepare.run(folder, tmp_path / "out", size=32, folds=3, seed=5)
+    dataset = Dataset.open(result.path)
+    train = dataset.table.iloc[dataset.rows("train")]
+    labels = train[list(dataset.schema.names)].to_numpy()
+    assert result.joined == []
+    assert list(train["fold"]) == list(assign_folds(labels, train[PATIENT].to_numpy(), 3, 5))
+
+
+@pytest.fixture
+def twins(folder, tmp_path) -> list[str]:
+    """Two patients of other folds who share an X-ray: the second has it at half its size."""
+    prepare.run(folder, tmp_path / "before", size=32, folds=3)
+    train = Dataset.open(tmp_path / "before").table.query("split == 'train'")
+    one, other = (train[train["fold"] == fold].iloc[0] for fold in (0, 1))
+    image = cv2.imread(str(folder / "train" / f"{one[UID]}.jpg"), cv2.IMREAD_GRAYSCALE)
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "train" / f"{other[UID]}.jpg"), half)
+    return sorted([one[PATIENT], other[PATIENT]])
+
+
+def test_patients_who_share_an_xray_are_dealt_as_one(folder, twins, tmp_path):
+    result = prepare.run(folder, tmp_path / "out", size=32, folds=3)
+    dataset = Dataset.open(result.path)
+    assert result.joined == [twins]
+    assert dataset.table.loc[dataset.table[PATIENT].isin(twins), "fold"].nunique() == 1
+    assert audit(dataset).clean
+
+
+def test_joined_patients_keep_their_ids(folder, twins, tmp_path):
+    prepare.run(folder, tmp_path / "out", size=32, folds=3)
+    table = Dataset.open(tmp_path / "out").table.query("split == 'train'")
+    given = pd.read_csv(folder / "train.csv", dtype=str).set_index(UID)[PATIENT]
+    assert list(table[PATIENT]) == list(given[table[UID]])
+
+
+def test_the_command_says_in_one_line_who_was_joined_on_a_second_run_too(folder, twins, tmp_path):
+    command = ["prepare", str(folder), str(tmp_path / "out"), "--size", "32", "--folds", "3"]
+    for _ in range(2):
+        lines = CliRunner().invoke(cli.app, command).stdout.splitlines()
+        assert len(lines) == 2
+        assert lines[0] == (
+            f"{tmp_path / 'out'}: 2 patients share X-rays and are dealt as 1 "
+            f"({twins[0]} with {twins[1]}; see {tmp_path / 'out'}/dataset.json)"
+        )
+
+
+def test_where_joined_patients_are_too_few_it_is_said_that_they_count_as_one(folder, tmp_path):
+    first, *others = sorted((folder / "train").iterdir())
+    for image in others:
+        shutil.copy(first, image)
+    with pytest.raises(ConfigError, match=r"one patient; .* \(patients who share an X-ray count"):
+        prepare.run(folder, tmp_path / "out", size=32, folds=3)
+
+
+def test_what_was_dealt_in_a_former_way_is_dealt_anew(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(prepare, "_DEALING", prepare._DEALING - 1)
+        former = prepare.run(folder, tmp_path / "out", size=32, folds=3)
+    inode = (tmp_path / "out").stat().st_ino
+    assert prepare.run(folder, tmp_path / "out", size=32, folds=3).digest == former.digest
+    assert (tmp_path / "out").stat().st_ino != inode
 
 
 def test_the_same_content_gives_the_same_digest_anywhere(competition, folder, tmp_path):
@@ -162,12 +230,14 @@ def test_a_full_disk_keeps_the_former_outcome(folder, tmp_path, monkeypatch):
 def test_the_real_x_rays_pass_in_full(real_data, tmp_path):
     result = prepare.run(real_data / "cxr-intubation", tmp_path / "out", size=64, folds=5)
     assert (result.train, result.test, result.external, result.skipped) == (76, 40, 0, 0)
+    assert result.joined == [["covid-178", "covid-97"]]
     dataset = Dataset.open(result.path)
     assert dataset.schema.names == ("ETT - Present",)
     train = dataset.table.iloc[dataset.rows("train")]
     assert train.groupby("fold")["ETT - Present"].sum().min() > 0
     assert (dataset.images.reshape(116, -1).max(axis=1) > 100).all()
     assert np.unique(dataset.table["width"]).size > 1
+    assert audit(dataset).clean
 
 
 def test_an_error_names_the_users_file_not_the_ingested_copy(folder, tmp_path):

@@ -1,0 +1,191 @@
+"""Looks for leaks in a prepared data set: what a fold is scored on must not be in its training.
+
+A model of fold k trains on the train studies of the other folds and, with soft labels, on every
+test and external study. So those that are not train stand together here, as one more fold that all
+models train on, and a leak is a patient or an image that stands in two folds.
+
+`prepare` deals patients who share a train X-ray into one fold (see ranzcr.data.twins), so twins of
+train images are found here where they are test or external.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ranzcr.data import twins
+from ranzcr.data.dataset import Dataset
+from ranzcr.labels import PATIENT, UID
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, all cases of it together."""
+
+    check: str
+    leak: bool  # False: a warning
+    text: str  # one line
+    studies: tuple[str, ...]  # UIDs of all studies concerned
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The findings, leaks first."""
+
+    studies: int  # how many were looked at
+    findings: tuple[Finding, ...]
+
+    @property
+    def leaks(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.leak)
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is no leak; warnings do not count."""
+        return not self.leaks
+
+    @property
+    def summary(self) -> str:
+        """One line: how much was looked at and every leak."""
+        if not self.clean:
+            return "; ".join(f"{leak.check}: {leak.text}" for leak in self.leaks)
+        warnings = len(self.findings)
+        noted = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+        return f"no leak in {self.studies} studies{noted}"
+
+
+def audit(dataset: Dataset) -> AuditReport:
+    """Look for leaks and for what makes scores unsure. Memory: 4 KB per study."""
+    table = dataset.table
+    is_train = (table["split"] == "train").to_numpy()
+    own_fold = is_train & table["fold"].between(0, dataset.folds - 1).to_numpy()
+    fold = np.where(own_fold, table["fold"], -1)
+    place = np.where(own_fold, "fold " + table["fold"].astype(str), table["split"])
+    rows = table.assign(fold=fold, place=place).reset_index(drop=True)
+    found = [finding for check in _CHECKS for finding in check(dataset, rows)]
+    found.sort(key=lambda finding: not finding.leak)
+    return AuditReport(len(rows), tuple(found))
+
+
+def _repeated_uids(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    repeated = rows[rows[UID].duplicated(keep=False)]
+    if len(repeated):
+        uid = repeated[UID].iloc[0]
+        text = f"{UID} {_and_others(uid, repeated[UID].nunique())} stands more than once"
+        yield _finding("uids", f"{text} ({_places(repeated[repeated[UID] == uid])})", repeated)
+
+
+def _split_patients(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    split = _in_two_folds(rows[rows[PATIENT] != ""], PATIENT)
+    if len(split):
+        patient = split[PATIENT].iloc[0]
+        text = f"{PATIENT} {_and_others(patient, split[PATIENT].nunique())} is not of one fold"
+        yield _finding("patients", f"{text} ({_places(split[split[PATIENT] == patient])})", split)
+
+
+def _copies(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    """Image files that are equal byte by byte."""
+    copies = _in_two_folds(rows, "sha256")
+    if len(copies):
+        first = copies[copies["sha256"] == copies["sha256"].iloc[0]]
+        text = f"{_names(first)} are one image file"
+        yield _finding("copies", _and_more(text, copies["sha256"].nunique()), copies)
+
+
+def _near_duplicates(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    if dataset.image_size < twins.SIDE:
+        text = (
+            f"not looked for: the image cache has {dataset.image_size} px a side, {twins.SIDE} are "
+            "needed; prepare a larger one"
+        )
+        yield Finding("near-duplicates", False, text, ())
+        return
+    alike, pair, likeness = _alike(dataset.images, rows)
+    if alike.any():
+        text = (
+            f"{_names(rows.loc[pair])} are one X-ray (likeness {likeness:.3f}, the limit is "
+            f"{twins.LIKENESS})"
+        )
+        others = int(alike.sum()) - 2
+        more = f", and {others} more studies have a twin" if others > 0 else ""
+        yield _finding("near-duplicates", text + more, rows[alike])
+
+
+def _contradictions(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    """Equal image files with different labels."""
+    names = list(dataset.schema.names)
+    labelled = rows[(rows["split"] == "train") & rows["sha256"].duplicated(keep=False)]
+    differs = labelled.groupby("sha256")[names].transform("nunique") > 1
+    wrong = labelled[differs.any(axis=1)]
+    if len(wrong):
+        first = wrong[wrong["sha256"] == wrong["sha256"].iloc[0]]
+        label = names[int(differs.loc[first.index[0]].to_numpy().argmax())]
+        text = f"{_names(first)} are one image file, and do not agree on {label}"
+        yield _finding("labels", _and_more(text, wrong["sha256"].nunique()), wrong, leak=False)
+
+
+def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    homeless = rows[(rows["split"] == "train") & (rows["fold"] < 0)]
+    if len(homeless):
+        text = f"train study {_and_others(homeless[UID].iloc[0], len(homeless))} is of no fold"
+        yield _finding("folds", text, homeless, leak=False)
+    names = list(dataset.schema.names)
+    positives = (rows[names] > 0).groupby(rows["fold"]).sum()
+    without = np.argwhere(positives.reindex(range(dataset.folds), fill_value=0).to_numpy() == 0)
+    if len(without):
+        fold, label = without[0]
+        text = f"fold {fold} has no positive of {names[label]}"
+        yield Finding("folds", False, _and_more(text, len(without)), ())
+
+
+_CHECKS: tuple[Callable[[Dataset, pd.DataFrame], Iterator[Finding]], ...] = (
+    *(_repeated_uids, _split_patients, _copies, _near_duplicates),
+    *(_contradictions, _uneven_folds),
+)
+
+
+def _alike(images: np.ndarray, rows: pd.DataFrame) -> tuple[np.ndarray, list[int], float]:
+    """Which rows have a near-duplicate in another fold, the pair most alike, its likeness.
+
+    Equal files are left out: `_copies` has them.
+    """
+    fold, file = rows["fold"].to_numpy(), pd.factorize(rows["sha256"])[0]
+    alike, best, pair = np.zeros(len(rows), bool), 0.0, [0, 0]
+    for one, other, likeness in twins.near_duplicates(images, np.arange(len(rows)), fold):
+        differ = file[one] != file[other]
+        one, other, likeness = one[differ], other[differ], likeness[differ]
+        alike[one] = alike[other] = True
+        if len(likeness) and likeness.max() > best:
+            best, at = float(likeness.max()), int(likeness.argmax())
+            pair = sorted((int(one[at]), int(other[at])))
+    return alike, pair, best
+
+
+def _in_two_folds(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows whose `key` stands in more than one fold."""
+    return rows[rows.groupby(key)["fold"].transform("nunique") > 1]
+
+
+def _finding(check: str, text: str, rows: pd.DataFrame, *, leak: bool = True) -> Finding:
+    return Finding(check, leak, text, tuple(dict.fromkeys(rows[UID])))
+
+
+def _names(rows: pd.DataFrame) -> str:
+    """ "1.2.3 (fold 0) and 9.1 (test)"; the first three."""
+    named = zip(rows[UID].iloc[:3], rows["place"].iloc[:3], strict=True)
+    return " and ".join(f"{uid} ({place})" for uid, place in named)
+
+
+def _places(rows: pd.DataFrame) -> str:
+    return ", ".join(dict.fromkeys(rows["place"]))
+
+
+def _and_others(first: str, count: int) -> str:
+    return first if count == 1 else f"{first} (and {count - 1} more)"
+
+
+def _and_more(text: str, count: int) -> str:
+    return text if count == 1 else f"{text}, and {count - 1} more"
