@@ -114,10 +114,39 @@ def paired(
     Both see the same patients. A label that loses a class is left out for both. NaN where no
     replicate has an AUC.
     """
+    return paired_labels(targets_NL, a_NL, b_NL, patients_N, replicates, seed)[0]
+
+
+def paired_labels(
+    targets_NL: np.ndarray,
+    a_NL: np.ndarray,
+    b_NL: np.ndarray,
+    patients_N: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[float, np.ndarray]:
+    """What `paired` says of the macro AUC, and (L,) the same of each label's AUC."""
+    gains_RL = _gains(targets_NL, a_NL, b_NL, patients_N, replicates, seed)
+    macro = _share_won(np.array([mean_defined(gains_L) for gains_L in gains_RL]))
+    return macro, np.array([_share_won(gains_R) for gains_R in gains_RL.T])
+
+
+def _gains(
+    targets_NL: np.ndarray,
+    a_NL: np.ndarray,
+    b_NL: np.ndarray,
+    patients_N: np.ndarray,
+    replicates: int,
+    seed: int,
+) -> np.ndarray:
+    """(R, L): by how much a's label AUC exceeds b's in each replicate; NaN where it has none."""
     auc_a = PatientAuc(targets_NL, a_NL, patients_N)
     auc_b = PatientAuc(targets_NL, b_NL, patients_N)
     draws = _draws(auc_a.patients, replicates, seed)
-    gains_R = np.array([mean_defined(auc_a.label_aucs(w) - auc_b.label_aucs(w)) for w in draws])
+    return np.array([auc_a.label_aucs(w) - auc_b.label_aucs(w) for w in draws])
+
+
+def _share_won(gains_R: np.ndarray) -> float:
     gains_R = gains_R[~np.isnan(gains_R)]
     return float((np.sign(gains_R) + 1).mean() / 2) if gains_R.size else float("nan")
 
