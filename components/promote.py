@@ -4,17 +4,20 @@ from components import image
 
 
 @dsl.component(base_image=image.RANZCR, install_kfp_package=False)
-def promote(candidate: dsl.Input[dsl.Artifact], promotion: dsl.Output[dsl.Artifact]) -> str:
-    """Make a candidate the champion; returns its production version. See ranzcr.stages.promote."""
+def promote(
+    candidate: dsl.Input[dsl.Artifact], why: str, promotion: dsl.Output[dsl.Artifact]
+) -> str:
+    """Make a candidate the champion, or ask an approver to; returns which it is now.
+
+    See ranzcr.stages.promote.
+    """
     from pathlib import Path
 
     from ranzcr.errors import one_line
     from ranzcr.stages import promote as stage
 
     with one_line("promote"):
-        result = stage.run(
-            Path(candidate.path), Path(promotion.path), why="gates of the competition pipeline"
-        )
-    print(f"champion: version {result.version} (before: {result.previous or 'none'})")
+        result = stage.run(Path(candidate.path), Path(promotion.path), why=why)
+    print(result.told)
     promotion.metadata["version"] = result.version
-    return result.version
+    return result.version or f"candidate {result.candidate}"

@@ -8,7 +8,7 @@ def register(
     ensemble: dsl.Input[dsl.Model],
     blended: dsl.Input[dsl.Dataset],
     dataset: dsl.Input[dsl.Dataset],
-    min_auc: float,
+    gates: str,
     candidate: dsl.Output[dsl.Artifact],
 ) -> str:
     """Judge the ensemble at the gates and register it as a candidate, whatever the verdict.
@@ -26,7 +26,7 @@ def register(
             Path(candidate.path),
             blend=Path(blended.path),
             dataset=Path(dataset.path),
-            min_auc=min_auc,
+            rules=stage.Rules.from_json(gates),
         )
     print(f"candidate {result.version}: gate {result.gate}", result.why)
     candidate.metadata.update(digest=result.digest, version=result.version)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
 
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
-from ranzcr.tracking.gates import Gate, GateReport
+from ranzcr.tracking.registry.gates import Gate, GateReport
 
 PASSED = GateReport((Gate("cv", True, 0.8, 0.5, "good"),))
 
@@ -28,11 +29,14 @@ def migrated(tmp_path_factory):
 @pytest.fixture
 def journal(tmp_path, monkeypatch, migrated):
     """A journal of its own for one test; its client."""
+    return _copy_of(migrated, tmp_path / "home", monkeypatch)
+
+
+def _copy_of(database, home, monkeypatch):
     from ranzcr.tracking import server
 
-    home = tmp_path / "home"
     home.mkdir()
-    shutil.copy(migrated, home / "mlflow.db")
+    shutil.copy(database, home / "mlflow.db")
     monkeypatch.setenv("RANZCR_HOME", str(home))
     monkeypatch.delenv("RANZCR_CODE", raising=False)
     return server.connect()
@@ -80,7 +84,11 @@ def _grey_model(path, labels):
 @pytest.fixture
 def blend_folder(tmp_path):
     """What blend writes, by hand: 40 studies, predictions that are mostly right."""
-    folder = tmp_path / "blend"
+    return write_blend(tmp_path / "blend")
+
+
+def write_blend(folder):
+    """The same in a folder that is not there yet."""
     folder.mkdir()
     schema = LabelSchema(("ETT - Abnormal", "CVC - Normal"))
     rng = np.random.default_rng(0)
@@ -101,17 +109,46 @@ def blend_folder(tmp_path):
 def candidate(journal, ensemble_folder, blend_folder, tmp_path):
     """Registers a copy of the ensemble folder that differs by `name`; its version."""
 
-    from ranzcr.tracking import context, registry
-
     def make(name="first", report=PASSED):
-        folder = tmp_path / name
-        if not folder.exists():
-            shutil.copytree(ensemble_folder, folder)
-            (folder / "name.txt").write_text(name)
-        tags = {"blend_digest": f"blend of {name}", "dataset_digest": "d" * 64}
-        told = {"dataset_digest": "d" * 64, "method": "weights", "digest": name}
-        with context.ensemble_run({"tiny": 1.0}, **told) as run:
-            run.log_metrics({"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9})
-            return registry.register(folder, blend_folder, run.run_id, tags, report).version
+        return register_copy(ensemble_folder, tmp_path / name, blend_folder, report)
 
     return make
+
+
+def register_copy(ensemble, folder, blend, report=PASSED):
+    """Register a copy of an ensemble, made at `folder`, whose name is all that differs."""
+    from ranzcr.tracking import context
+    from ranzcr.tracking.registry import registry
+
+    if not folder.exists():
+        shutil.copytree(ensemble, folder)
+        (folder / "name.txt").write_text(folder.name)
+    tags = {"blend_digest": f"blend of {folder.name}", "dataset_digest": "d" * 64}
+    told = {"dataset_digest": "d" * 64, "method": "weights", "digest": folder.name}
+    with context.ensemble_run({"tiny": 1.0}, **told) as run:
+        run.log_metrics({"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9})
+        return registry.register(folder, blend, run.run_id, tags, report).version
+
+
+@pytest.fixture(scope="session")
+def _registered(tmp_path_factory, migrated, ensemble_folder):
+    """A registry with three candidates: registering takes a second, so tests copy it."""
+    home = tmp_path_factory.mktemp("registered")
+    shutil.copy(migrated, home / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANZCR_HOME", str(home))
+        patch.setenv("RANZCR_AUTHOR", "Ada")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        blend = write_blend(home / "blend")
+        for name in ("first", "second", "third"):
+            register_copy(ensemble_folder, home / name, blend)
+    with sqlite3.connect(home / "mlflow.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch, _registered):
+    """A journal with candidates 1, 2 and 3, registered by Ada; its client."""
+    monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
+    return _copy_of(_registered, tmp_path / "home", monkeypatch)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ranzcr.cli import data, journal, pipeline, registry, stages
+from ranzcr.cli import data, doctor, journal, notify, pipeline, registry, stages
 from ranzcr.errors import one_line
 
 app = typer.Typer(
@@ -27,7 +27,9 @@ app.add_typer(pipeline.group, name="pipeline")
 app.add_typer(journal.group, name="journal")
 app.add_typer(journal.lb, name="lb")
 app.add_typer(registry.group, name="registry")
+app.add_typer(notify.group, name="notify")
 app.command()(journal.ui)
+app.command()(doctor.doctor)
 
 
 def _version(shown: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ranzcr.cli.options import JournalRun
+from ranzcr.errors import TrackingError
 
 group = typer.Typer(
     no_args_is_help=False,
@@ -26,26 +27,40 @@ def journal_default(context: typer.Context) -> None:
     Example: ranzcr journal
     """
     if context.invoked_subcommand is None:
-        journal_show(output_format="table", kind=None, sort="cv_auc", limit=None)
+        journal_show()
 
 
 @group.command("show")
 def journal_show(
     output_format: Annotated[
-        str, typer.Option("--format", help="table, md, csv or html.")
-    ] = "table",
+        str | None,
+        typer.Option("--format", help="table, md, csv, html or xlsx; as the file is named if not."),
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="single, ensemble or pseudo.")] = None,
-    sort: Annotated[str, typer.Option(help="A metric.")] = "cv_auc",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="cv_auc>0.96, experiment~smoke, cfg.model.head=gem. Repeat: all hold."),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="A column; :asc or :desc may follow.")] = "cv_auc",
     limit: Annotated[int | None, typer.Option(help="At most this many rows.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file instead of the terminal.")
+    ] = None,
 ) -> None:
     """Print the journal: single models, soft labels, ensembles.
 
-    Example: ranzcr journal show --format md --kind single --sort cv_auc --limit 20
+    Example: ranzcr journal show --kind single --where "lb_public>0.96" --sort gpu_hours:asc
     """
-    from ranzcr.tracking import journal as record
+    from ranzcr.tracking.journal import journal as record
+    from ranzcr.tracking.journal import show
 
-    rows = record.rows(kind=kind, sort=sort, limit=limit)
-    typer.echo(record.render(rows, output_format), nl=False)
+    found = record.select(where=where or (), kind=kind, sort=sort, limit=limit)
+    form = output_format or (output and output.suffix.lstrip(".")) or "table"
+    if output is None:
+        typer.echo(show.render(found, form), nl=False)
+        return
+    show.write(found, form, output)
+    typer.echo(f"{output}: {len(found.rows)} runs")
 
 
 @group.command("diff")
@@ -61,7 +76,7 @@ def journal_diff(
 
     Example: ranzcr journal diff smoke_a smoke_b --data dataset
     """
-    from ranzcr.tracking import diff
+    from ranzcr.tracking.journal import diff
 
     typer.echo(diff.render(diff.compare(a, b, dataset)), nl=False)
 
@@ -75,9 +90,9 @@ def journal_note(
 
     Example: ranzcr journal note smoke_a "the 12th epoch adds nothing"
     """
-    from ranzcr.tracking import journal as record
+    from ranzcr.tracking.journal import notes
 
-    run_id = record.note(run, text)
+    run_id = notes.note(run, text)
     typer.echo(f"{run}: note written to run {run_id}")
 
 
@@ -90,10 +105,126 @@ def journal_decide(
 
     Example: ranzcr journal decide smoke_a "keep as teacher"
     """
-    from ranzcr.tracking import journal as record
+    from ranzcr.tracking.journal import notes
 
-    run_id = record.decide(run, decision)
+    run_id = notes.decide(run, decision)
     typer.echo(f"{run}: decision written to run {run_id}")
+
+
+@group.command("views")
+def journal_views(
+    folds_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--folds-of", help="A single model whose folds get a view, too; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Write the journal's views to MLflow, where they are listed as saved views, and link to them.
+
+    Example: ranzcr journal views --folds-of smoke_a
+    """
+    from ranzcr.tracking.journal import views
+
+    done = views.provision(folds_of or ())
+    for link in done.links:
+        typer.echo(f"{link.name}\n  {link.url}")
+    for view_id in done.removed:
+        typer.echo(f"removed {view_id}, which is no longer defined")
+    if done.local:
+        typer.echo("The links open while this runs: ranzcr ui")
+
+
+@group.command("lineage")
+def journal_lineage(
+    name: Annotated[
+        str, typer.Argument(help="A run, ranzcr-clip/3, ranzcr-clip-candidates/2 or champion.")
+    ],
+    output_format: Annotated[str, typer.Option("--format", help="text, svg or html.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file instead of the terminal.")
+    ] = None,
+) -> None:
+    """Show what a run or version is made of, from the data on, and what was made of it.
+
+    Example: ranzcr journal lineage champion --format html -o champion.html
+    """
+    from ranzcr.tracking.journal import lineage
+
+    found = lineage.trace(name)
+    if output is None:
+        typer.echo(lineage.render(found, output_format), nl=False)
+        return
+    lineage.write(found, output_format, output)
+    typer.echo(f"{output}: {len(found.nodes)} things, {len(found.edges)} links")
+
+
+@group.command("import")
+def journal_import(
+    file: Annotated[Path, typer.Argument(help="A table: .csv, .tsv, .txt or .xlsx.")],
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="YAML: what each column is; guessed if not set.")
+    ] = None,
+    write_map: Annotated[
+        Path | None,
+        typer.Option("--write-map", help="Write the mapping to this file and import nothing."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Of rows that do not tell theirs: single or ensemble.")
+    ] = None,
+    sheet: Annotated[str | None, typer.Option(help="Which sheet of an XLSX with several.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be written, write nothing.")
+    ] = False,
+) -> None:
+    """Import a spreadsheet, Neptune's runs or Kaggle's submissions; a row that is there is updated.
+
+    Example: ranzcr journal import journal.xlsx --sheet Experiments --dry-run
+    """
+    from ranzcr.tracking.journal.sheets import importing, mapping
+
+    if write_map is not None:
+        table, told = importing.load(file, map_file=map_file, kind=kind, sheet=sheet)
+        mapping.write(told, write_map)
+        typer.echo(mapping.render(told, table), nl=False)
+        typer.echo(f"{write_map}: edit it, then give it with --map; nothing was imported")
+        return
+    outcome = importing.run(file, map_file=map_file, kind=kind, sheet=sheet, dry_run=dry_run)
+    typer.echo(importing.render(outcome, dry_run=dry_run), nl=False)
+
+
+@group.command("export")
+def journal_export(
+    file: Annotated[Path, typer.Argument(help="A .csv or .xlsx file, which is replaced.")],
+    kind: Annotated[str | None, typer.Option(help="single, ensemble or pseudo.")] = None,
+) -> None:
+    """Write the journal to a spreadsheet that can be imported again; artifacts are not in it.
+
+    Example: ranzcr journal export journal.xlsx
+    """
+    from ranzcr.tracking.journal.sheets import exporting
+
+    rows = exporting.run(file, kind)
+    typer.echo(f"{file}: {rows} rows")
+
+
+@group.command("flush")
+def journal_flush() -> None:
+    """Send what could not reach MLflow when it was written; end runs whose process has died.
+
+    Example: ranzcr journal flush
+    """
+    from ranzcr.tracking import outbox, server
+
+    client = server.connect()
+    done = outbox.recover(client)
+    typer.echo(f"sent {done.sent} entries")
+    for run_id in done.killed:
+        typer.echo(f"run {run_id}: its process has died; marked as KILLED")
+    for uri, count in outbox.elsewhere(client.tracking_uri).items():
+        typer.echo(f"{count} entries wait for {uri}; set MLFLOW_TRACKING_URI to it and flush again")
+    if done.left:
+        raise TrackingError(f"{done.left} entries could not be sent; run it again later")
 
 
 @lb.command("set")
@@ -106,9 +237,9 @@ def lb_set(
 
     Example: ranzcr lb set b7v3_001 --public 0.968 --private 0.969
     """
-    from ranzcr.tracking import journal as record
+    from ranzcr.tracking.journal import notes
 
-    run_id = record.set_lb(run, public=public, private=private)
+    run_id = notes.set_lb(run, public=public, private=private)
     typer.echo(f"{run}: leaderboard scores written to run {run_id}")
 
 
@@ -121,9 +252,9 @@ def ui(
     """
     import os
 
-    from ranzcr.tracking import journal as record
+    from ranzcr.tracking.journal import ui as pages_of_mlflow
 
-    pages = record.ui_command(port)
+    pages = pages_of_mlflow.command(port)
     typer.echo(pages.link)
     if pages.argv:
         os.execve(pages.argv[0], pages.argv, dict(pages.env))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranzcr import predictions as predictions_file
+from ranzcr.data import drift
 from ranzcr.data.dataset import Dataset
 from ranzcr.data.folds import assign_folds
 from ranzcr.ensemble import blend, oof, plots
@@ -40,6 +41,7 @@ class Found:
     predicted: Predictions  # out-of-fold, cross-fitted
     scores: dict[str, Any]  # `summary` of `predicted`
     members: dict[str, dict[str, Any]]  # `summary` of each member
+    runs: dict[str, str]  # of MLflow, of each member; "" for files that name none
 
 
 def run(
@@ -55,7 +57,7 @@ def run(
         predictions: evaluate output folders, or out-of-fold predictions files.
         method: see `ranzcr.ensemble.blend`.
 
-    Writes blend.json, oof.parquet (cross-fitted), test.parquet (where the members have test
+    Writes blend.json (with the data set's profile, for `monitor`), oof.parquet (cross-fitted), test.parquet (where the members have test
     predictions) and members.png.
     """
     prepared = Dataset.open(dataset)
@@ -69,7 +71,7 @@ def run(
     found = _find(method, members, truth, train["fold"].to_numpy(), prepared.digest)
     test = _blend_test(predictions, prepared, found)
     described = _describe(found, test, method)
-    _write(Path(out), found, test, described)
+    _write(Path(out), found, test, {**described, "profile": drift.profile(prepared)})
     return BlendResult(Path(out), described["digest"], described["cv_auc"])
 
 
@@ -118,7 +120,8 @@ def _find(
     )
     predicted = Predictions(truth.uids, blended, truth.schema, origin)
     told = {name: summary(member, truth) for name, member in members.items()}
-    return Found(weights, predicted, summary(predicted, truth), told)
+    runs = {name: member.origin.run_id for name, member in members.items()}
+    return Found(weights, predicted, summary(predicted, truth), told, runs)
 
 
 def _blend_test(predictions: Sequence[Path], prepared: Dataset, found: Found) -> Predictions | None:
@@ -155,6 +158,7 @@ def _describe(found: Found, test: Predictions | None, method: str) -> dict[str, 
 def _write(out: Path, found: Found, test: Predictions | None, described: dict[str, Any]) -> None:
     """Write the blend folder and note it in its run."""
     from ranzcr.tracking import context
+    from ranzcr.tracking.notify import notify
 
     with (
         replacing(out) as beside,
@@ -163,6 +167,7 @@ def _write(out: Path, found: Found, test: Predictions | None, described: dict[st
             dataset_digest=described["dataset_digest"],
             method=described["method"],
             digest=described["digest"],
+            member_runs=list(found.runs.values()),
         ) as run,
     ):
         beside.mkdir()
@@ -176,6 +181,7 @@ def _write(out: Path, found: Found, test: Predictions | None, described: dict[st
         plots.draw_members(beside / "members.png", {k: _bar(told) for k, told in bars.items()})
         run.log_metrics(as_metrics(described))
         run.log_artifacts(beside, "blend")
+    notify.send_end(run.client, run.run_id)
 
 
 def _bar(told: dict[str, Any]) -> tuple[float, float, float]:

@@ -1,41 +1,33 @@
-"""A candidate that passed its gates -> the champion."""
+"""A candidate that passed its gates -> the champion, or a request where others approve."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
-from ranzcr.tracking import provenance, registry
+from ranzcr.tracking.registry import registry
+from ranzcr.tracking.registry.acts import Promotion
 
 
-@dataclass(frozen=True)
-class PromoteResult:
-    """`previous` is the champion it replaced, "" where there was none."""
-
-    version: str
-    previous: str
-    changed: bool  # False where it was the champion already
-
-
-def run(candidate: Path, out: Path, *, why: str, who: str = "") -> PromoteResult:
+def run(candidate: Path, out: Path, *, why: str, who: str = "") -> Promotion:
     """Promote the candidate that register wrote down.
 
     Args:
         candidate: output of register.
-        out: JSON to write: version, previous, changed.
+        out: JSON to write: the result.
         why: the reason, for the ledger.
-        who: RANZCR_AUTHOR, git's user or the login name where "".
+        who: RANZCR_AUTHOR, git's user or the login name where ""; where the server knows who we
+            are, that counts, and another person must approve.
 
-    Raises TrackingError where its gates did not pass.
+    Raises TrackingError where its gates did not pass, or it was rejected.
     """
     try:
         version = json.loads(candidate.read_text(encoding="utf-8"))["version"]
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{candidate}: not a candidate; expected what register wrote") from None
-    done = registry.promote(version, who=who or provenance.author(), why=why)
-    result = PromoteResult(done.version, done.previous, done.changed)
-    write_json(out, asdict(result))
-    return result
+    done = registry.promote(version, who=who, why=why)
+    write_json(out, asdict(done))
+    return done

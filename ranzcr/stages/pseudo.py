@@ -59,7 +59,8 @@ def run(
     table = pd.concat(tables, ignore_index=True)
     soft = SoftLabels(table, prepared.schema, prepared.digest, tuple(teachers)).write(out)
     counts = soft.counts()
-    _note(soft, counts, Path(out))
+    teacher_runs = [splits["train"][teacher][0].origin.run_id for teacher in teachers]
+    _note(soft, counts, teacher_runs, Path(out))
     return PseudoResult(Path(out), soft.digest, counts)
 
 
@@ -100,7 +101,9 @@ def _frame(part: Predictions, folds: np.ndarray, split: str, teacher: str) -> pd
     return frame
 
 
-def _note(soft: SoftLabels, counts: dict[str, int], folder: Path) -> None:
+def _note(
+    soft: SoftLabels, counts: dict[str, int], teacher_runs: Sequence[str], folder: Path
+) -> None:
     from ranzcr.tracking import context
 
     with context.pseudo_run(
@@ -108,5 +111,6 @@ def _note(soft: SoftLabels, counts: dict[str, int], folder: Path) -> None:
         dataset_digest=soft.dataset_digest,
         digest=soft.digest,
         counts=counts,
+        teacher_runs=teacher_runs,
     ) as run:
         run.log_artifacts(folder / "soft_labels.json")

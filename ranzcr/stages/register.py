@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ranzcr import predictions
+from ranzcr.data import audit
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
+from ranzcr.inference import latency
 from ranzcr.stages.evaluate import truth_of
-from ranzcr.tracking import context, gates, registry
-from ranzcr.tracking.gates import GateReport
+from ranzcr.tracking import context
+from ranzcr.tracking.registry import gate_rules, judging, registry
+from ranzcr.tracking.registry.gate_rules import Rules as Rules
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class RegisterResult:
 
 
 def run(
-    ensemble: Path, out: Path, *, blend: Path, dataset: Path, min_auc: float = 0.5
+    ensemble: Path, out: Path, *, blend: Path, dataset: Path, rules: Rules | None = None
 ) -> RegisterResult:
     """Judge an ensemble and register it under the run of its blend, whatever the verdict.
 
@@ -37,22 +40,25 @@ def run(
         out: JSON to write: the result.
         blend: output of blend, which the ensemble was exported from.
         dataset: the prepared data set of both.
-        min_auc: what the lower end of the blend's 95% interval must reach.
+        rules: what the gates ask for; the packaged ones where None.
 
     The same ensemble is registered once; again, it is judged anew, since the champion may be
-    another. Raises DataError where the three do not belong together, TrackingError where MLflow
-    refuses.
+    another. A waiver that was given still counts where what it covers is found no worse. Raises
+    DataError where the three do not belong together, TrackingError where MLflow refuses.
     """
     told = _read(blend / "blend.json", "blend")
     if _read(ensemble / "ensemble.json", "export").get("blend_digest") != told["digest"]:
         raise DataError(f"{ensemble}: was not exported from {blend}; export that blend first")
-    report = _judge(blend, told, Dataset.open(dataset), min_auc).with_gate(gates.parity(ensemble))
+    rules = rules or gate_rules.load()
     with context.ensemble_run(
         told["weights"],
         dataset_digest=told["dataset_digest"],
         method=told["method"],
         digest=told["digest"],
     ) as journal:
+        prepared = Dataset.open(dataset)
+        candidate = _measure(ensemble, blend, told, prepared, registry.leaderboard(journal.run_id))
+        report = judging.judge(candidate, registry.champion(), _truth(prepared), rules)
         tags = {
             "blend_digest": told["digest"],
             "dataset_digest": told["dataset_digest"],
@@ -60,30 +66,45 @@ def run(
             "cv_auc": str(told["cv_auc"]),
         }
         made = registry.register(ensemble, blend, journal.run_id, tags, report)
-        journal.set_tags({"candidate_version": made.version, "gate": report.result})
+        journal.set_tags({"candidate_version": made.version, "gate": made.report.result})
+        journal.log_metrics({"seconds_per_image": candidate.seconds})
     result = RegisterResult(
-        made.version, journal.run_id, made.digest, report.result, report.failures
+        made.version, journal.run_id, made.digest, made.report.result, made.report.failures
     )
     write_json(out, asdict(result))
     return result
 
 
-def _judge(blend: Path, told: dict[str, Any], prepared: Dataset, min_auc: float) -> GateReport:
-    """Honest CV, the right data, better than the champion."""
-    truth = truth_of(prepared)
-    candidate = gates.Candidate(
+def _measure(
+    ensemble: Path,
+    blend: Path,
+    told: dict[str, Any],
+    prepared: Dataset,
+    leaderboard: dict[str, float],
+) -> judging.Candidate:
+    """All that the gates ask about."""
+    audited = audit.audit(prepared)
+    return judging.Candidate(
         digest=told["digest"],
         dataset_digest=told["dataset_digest"],
         cv_auc_lo=float("nan") if told["cv_auc_lo"] is None else told["cv_auc_lo"],
         oof=predictions.read(blend / "oof.parquet"),
+        clean=audited.clean,
+        audit=audited.summary,
+        parity=judging.parity_of(ensemble),
+        seconds=latency.seconds_per_image(ensemble, prepared.images),
+        leaderboard=leaderboard,
     )
-    known = gates.Truth(
+
+
+def _truth(prepared: Dataset) -> judging.Truth:
+    truth = truth_of(prepared)
+    return judging.Truth(
         dataset_digest=prepared.digest,
         uids=truth.uids,
         targets=truth.targets,
         patients=truth.groups,
     )
-    return gates.judge(candidate, registry.champion(), known, gates.Limits(min_auc_lo=min_auc))
 
 
 def _read(path: Path, stage: str) -> dict[str, Any]:

@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.artifacts import load_text
+from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from ranzcr.config import Experiment
 from ranzcr.errors import TrackingError
-from ranzcr.tracking import provenance, runs, server
+from ranzcr.tracking import outbox, provenance, runs, server, settings, settling
+from ranzcr.tracking.notify import notify
 from ranzcr.tracking.runs import Run
+from ranzcr.tracking.settling import ROOT_KEY
 
 _SINGLE = {"kind": "single", "stage": "evaluate"}
-_OF_FOLD = ("fold", "seed", "root_key", runs.KEY)
+_OF_FOLD = ("fold", "seed", ROOT_KEY, runs.KEY, settling.ALIVE)
+_SETTINGS = "experiment.yaml"  # artifact, of an experiment and of its folds
 _DIGEST = 36  # characters that MLflow keeps of a data set's digest; the tag has it whole
 
 
@@ -55,29 +58,27 @@ def fold_run(
         soft_labels: digest of those soft labels; other ones make another run.
 
     KFP's own MLflow plugin opens a run per task and names it in MLFLOW_RUN_ID: then that run is
-    taken, named and tagged, and left to the plugin to end.
-    Raises TrackingError where MLflow does not answer at the start or at the end.
+    taken, named and tagged, and left to the plugin to end. It stays below the pipeline's run, where
+    the plugin put it; the run of the experiment is made when its folds are evaluated.
+    Raises TrackingError where MLflow does not answer at the start; from then on nothing stops it.
     """
-    task_run = os.environ.pop("MLFLOW_RUN_ID", None)  # before mlflow sees and renames it
-    client = server.connect()
+    client, task_run = _connect()
     seed = experiment.training.seed
     root_key = _single_key(experiment, dataset_digest, soft_labels)
     shared = _experiment_tags(experiment, dataset_digest, teachers, soft_labels)
     own = {"kind": "fold", "stage": "train", "fold": str(fold), "seed": str(seed)}
-    tags = {**shared, **own, "root_key": root_key}
-    params = _params(experiment)
+    tags = {**shared, **own, ROOT_KEY: root_key}
+    params = settings.of_experiment(experiment)
     key = runs.make_key(root_key, fold, seed)
     name = f"{experiment.name} fold {fold}"
-    if task_run is not None:
-        root = None
-        run = _attach(client, task_run, key, name, tags, params)
+    dataset = (dataset_digest, labels, dataset_path)
+    if task_run is None:
+        root = _note_root(client, root_key, experiment, shared, dataset)
+        run = runs.find_or_create(client, key, name, tags, params, parent=root)
     else:
-        root = runs.find_or_create(client, root_key, experiment.name, shared, params)
-        run = runs.find_or_create(client, key, name, tags, params, parent=root.run_id)
-        root.log_text(experiment.to_yaml(), "experiment.yaml")
-        _note_dataset(root, dataset_digest, labels, dataset_path)
-    _note_dataset(run, dataset_digest, labels, dataset_path)
-    with _settling(root), runs.ending(run):
+        run = runs.attach(client, task_run, key, name, tags, params)
+    _note_dataset(run, *dataset)
+    with _ending(run):
         yield run
 
 
@@ -87,43 +88,51 @@ def single_run_of(fold_run_id: str) -> Iterator[Run]:
 
     Raises TrackingError where the journal does not know the fold run.
     """
-    client = server.connect()
+    client, _ = _connect()
     with server.translated(client.tracking_uri):
-        fold = client.get_run(fold_run_id).data
-    key = fold.tags.get("root_key")
+        fold = client.get_run(fold_run_id)
+    tags, params = fold.data.tags, fold.data.params
+    key = tags.get(ROOT_KEY)
     if key is None:
         raise TrackingError(
             f"run {fold_run_id} is no run of a fold; give predictions that ranzcr predict made"
         )
-    tags = {name: value for name, value in fold.tags.items() if name not in _OF_FOLD}
-    told = {name: value for name, value in tags.items() if not name.startswith("mlflow.")}
-    run = runs.find_or_create(
-        client, key, fold.tags["experiment"], {**told, **_SINGLE}, fold.params
-    )
-    with runs.ending(run):
+    shared = {name: tags[name] for name in tags if name not in _OF_FOLD and _told(name)}
+    run = runs.find_or_create(client, key, tags["experiment"], {**shared, **_SINGLE}, params)
+    _inherit(run, fold)
+    run.settle()
+    with _ending(run):
         yield run
 
 
 @contextmanager
 def pseudo_run(
-    *, teachers: Sequence[str], dataset_digest: str, digest: str, counts: Mapping[str, int]
+    *,
+    teachers: Sequence[str],
+    dataset_digest: str,
+    digest: str,
+    counts: Mapping[str, int],
+    teacher_runs: Sequence[str] = (),
 ) -> Iterator[Run]:
     """The run of one set of soft labels.
 
     Args:
         teachers: experiments whose predictions it is made of.
+        teacher_runs: of each teacher its run, or that of one of its folds, for the lineage.
         digest: of the soft labels.
         counts: rows by split or source, written as metrics `rows/<name>`.
     """
+    client, _ = _connect()
     name = f"soft labels of {'+'.join(teachers)}"
     tags = {
         **_common_tags("pseudo", "pseudo", name, dataset_digest),
         **{"teachers": ",".join(teachers), "digest": digest},
+        **_lineage("teacher_runs", client, teacher_runs),
     }
     key = runs.make_key("pseudo", dataset_digest, digest, provenance.code_version())
-    run = runs.find_or_create(server.connect(), key, name, tags, {})
+    run = runs.find_or_create(client, key, name, tags, {})
     _note_dataset(run, dataset_digest)
-    with runs.ending(run):
+    with _ending(run):
         run.log_metrics({f"rows/{what}": count for what, count in counts.items()})
         yield run
 
@@ -135,6 +144,7 @@ def ensemble_run(
     dataset_digest: str,
     method: str,
     digest: str,
+    member_runs: Sequence[str] = (),
 ) -> Iterator[Run]:
     """The run of one blend.
 
@@ -142,20 +152,34 @@ def ensemble_run(
         weights: experiment -> weight, in the order of its members; they sum to 1.
         method: how the weights were found.
         digest: of the blend.
+        member_runs: of each member its run, or that of one of its folds, for the lineage.
 
     Its name in the journal is its members joined by "+".
     """
+    client, _ = _connect()
     name = "+".join(weights)
     tags = {
         **_common_tags("ensemble", "blend", name, dataset_digest),
         **{"members": ",".join(weights), "weights": json.dumps(dict(weights))},
         **{"method": method, "digest": digest},
+        **_lineage("member_runs", client, member_runs),
     }
     key = runs.make_key("ensemble", dataset_digest, digest, provenance.code_version())
-    run = runs.find_or_create(server.connect(), key, name, tags, {"cfg.method": method})
+    run = runs.find_or_create(client, key, name, tags, {"cfg.method": method})
     _note_dataset(run, dataset_digest)
-    with runs.ending(run):
+    with _ending(run):
         yield run
+
+
+@contextmanager
+def _ending(run: Run) -> Iterator[None]:
+    """End `run` with the block, and tell of it where the block fails."""
+    try:
+        with runs.ending(run):
+            yield
+    except Exception:
+        notify.send_end(run.client, run.run_id)
+        raise
 
 
 def _single_key(experiment: Experiment, dataset_digest: str, soft_labels: str) -> runs.Key:
@@ -163,21 +187,67 @@ def _single_key(experiment: Experiment, dataset_digest: str, soft_labels: str) -
     return runs.make_key("single", experiment.config_hash, dataset_digest, soft_labels, code)
 
 
-def _attach(
-    client: MlflowClient, run_id: str, key: runs.Key, name: str, tags: dict, params: dict
-) -> Run:
-    """Take the run that KFP's plugin opened for this task; its siblings have no names."""
-    run = Run(client, run_id, ours=False)
-    with server.translated(client.tracking_uri):
-        client.update_run(run_id, name=name)
-    run.write(params=params, tags={**tags, runs.KEY: key})
-    return run
+def _connect() -> tuple[MlflowClient, str | None]:
+    """A client of the journal, which now has what earlier processes could not send.
+
+    With the run that KFP's plugin opened for this task, None where there is none. Its variables go
+    before mlflow sees them: it would rename that run, and write ours into the plugin's experiment.
+    """
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    task_run = os.environ.pop("MLFLOW_RUN_ID", None)
+    client = server.connect()
+    outbox.recover(client)
+    return client, task_run
 
 
-def _params(experiment: Experiment) -> dict[str, object]:
-    """`cfg.<dotted.key>`: the prefix keeps them apart from the inputs that KFP's plugin logs."""
-    settings = experiment.model_dump(mode="json", exclude={"about", "parent"})
-    return {**runs.flatten(settings, "cfg"), "config_hash": experiment.config_hash}
+def _lineage(tag: str, client: MlflowClient, run_ids: Sequence[str]) -> dict[str, str]:
+    """The tag with the journal's rows that runs belong to: their ids, or keys of rows to come."""
+    rows = [_row_of(client, run_id) for run_id in run_ids]
+    return {tag: ",".join(rows)} if rows else {}
+
+
+def _row_of(client: MlflowClient, run_id: str) -> str:
+    if not run_id:
+        return ""
+    with server.translated(client.tracking_uri), suppress(MlflowException):
+        key = client.get_run(run_id).data.tags.get(ROOT_KEY)
+        if key is None:
+            return run_id
+        found = runs.find(client, key)
+        return found.info.run_id if found else key  # its row comes with the evaluation
+    return ""
+
+
+def _told(tag: str) -> bool:
+    """Whether we wrote a tag, or MLflow by itself."""
+    return tag == runs.NOTE or not tag.startswith("mlflow.")
+
+
+def _inherit(run: Run, fold: MlflowRun) -> None:
+    """Give the run of an experiment the data set and the settings of one of its folds."""
+    for used in fold.inputs.dataset_inputs[:1] if fold.inputs else ():
+        told = used.dataset
+        source, profile = json.loads(told.source), json.loads(told.profile or "{}")
+        run.log_dataset(told.name, told.digest, source["uri"], profile)
+    with suppress(MlflowException, OSError):  # a fold that was cut off has no files yet
+        where = f"{fold.info.artifact_uri}/{_SETTINGS}"
+        run.log_text(load_text(where), _SETTINGS)
+
+
+def _note_root(
+    client: MlflowClient,
+    key: runs.Key,
+    experiment: Experiment,
+    tags: Mapping[str, str],
+    dataset: tuple[str, Sequence[str], Path | None],
+) -> str:
+    """The id of the run of an experiment, which ends with its folds, not with this process."""
+    params = settings.of_experiment(experiment)
+    root = runs.find_or_create(client, key, experiment.name, tags, params, ends=False)
+    root.log_text(experiment.to_yaml(), _SETTINGS)
+    _note_dataset(root, *dataset)
+    root.close()
+    return root.run_id
 
 
 def _experiment_tags(
@@ -202,52 +272,6 @@ def _common_tags(kind: str, stage: str, name: str, dataset_digest: str) -> dict[
 def _note_dataset(
     run: Run, digest: str, labels: Sequence[str] = (), path: Path | None = None
 ) -> None:
-    """log_input, without mlflow.data reading anything."""
-    dataset = Dataset(
-        name="ranzcr",
-        digest=digest[:_DIGEST],
-        source_type="local" if path else "code",
-        source=json.dumps({"uri": path.resolve().as_uri() if path else "unknown"}),
-        profile=json.dumps({"labels": list(labels), "digest": digest}),
-    )
-    used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-    uri = run.client.tracking_uri
-    with server.translated(uri), server.exclusive(uri):
-        try:
-            run.client.log_inputs(run.run_id, [used])
-        except MlflowException as error:
-            # Two folds that note the same data set at once: MLflow lets one of them fail.
-            if not re.search("unique constraint|duplicate", str(error), re.IGNORECASE):
-                raise
-            run.client.log_inputs(run.run_id, [used])
-
-
-@contextmanager
-def _settling(root: Run | None) -> Iterator[None]:
-    """Settle `root` at the end, without hiding an error of the block."""
-    try:
-        yield
-    except BaseException:
-        with suppress(TrackingError):
-            _settle(root)
-        raise
-    _settle(root)
-
-
-def _settle(root: Run | None) -> None:
-    """Give the run of an experiment the state of its folds, their number and their GPU hours."""
-    if root is None:
-        return
-    uri = root.client.tracking_uri
-    # One at a time: the fold that ends last must also write last.
-    with server.translated(uri), server.hurried(), server.exclusive(uri):
-        children = root.client.search_runs(
-            [server.experiment_id(root.client)], f"tags.`{runs.PARENT}` = '{root.run_id}'"
-        )
-        finished = {c.data.tags["fold"] for c in children if c.info.status == "FINISHED"}
-        hours = [c.data.metrics["gpu_hours"] for c in children if "gpu_hours" in c.data.metrics]
-        root.set_tags({"folds": str(len(finished))})
-        root.log_metrics({"gpu_hours": sum(hours) if hours else None})
-        states = {child.info.status for child in children}
-        if "RUNNING" not in states:
-            root.end("FINISHED" if states == {"FINISHED"} else "FAILED")
+    source = path.resolve().as_uri() if path else None
+    profile = {"labels": list(labels), "digest": digest}
+    run.log_dataset("ranzcr", digest[:_DIGEST], source, profile)

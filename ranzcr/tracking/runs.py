@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
-import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import mlflow.exceptions
-import requests
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
-from ranzcr.tracking import server
+from ranzcr.tracking import delivery, server
+from ranzcr.tracking.delivery import TAG, Entry, safe_name
+from ranzcr.tracking.outbox import Queue
+from ranzcr.tracking.settling import ALIVE, KEY, PARENT, ROOT_KEY, sign
 
-KEY = "run_key"  # the tag by which a retried or resumed task finds its run
-PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"  # the description that MLflow's pages show
-
-# MLflow's limits, per value and per request.
-TAG = 8000  # characters
-_PARAM, _NAME = 6000, 250
-_METRICS, _PARAMS = 1000, 100
 
 Key = str
 
@@ -39,82 +29,126 @@ def make_key(*parts: object) -> Key:
 
 
 class Run:
-    """An open MLflow run. What could not be sent is kept and tried again with the next call."""
+    """A run to write to.
 
-    def __init__(self, client: MlflowClient, run_id: str, *, ours: bool = True) -> None:
+    `Run(client, run_id)` writes at once, and raises TrackingError where MLflow does not take it:
+    for what a person just asked for. Runs that `find_or_create` opens write to their outbox, which
+    neither waits nor fails: for work that must not stop.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        *,
+        queue: Queue | None = None,
+        root: str | None = None,
+        ours: bool = True,
+    ) -> None:
+        """
+        Args:
+            queue: of the run; None to write at once.
+            root: the run of the experiment, which is settled when this run ends.
+            ours: False where KFP's plugin made it and ends it.
+        """
         self.client = client
         self.run_id = run_id
-        self.ours = ours  # False: KFP's plugin made it and ends it
-        self._pending: list[Metric] = []
+        self._root = root
+        self._out: _Out = queue or _Direct(client, run_id)
+        self._ours = ours
 
     def log_epoch(self, step: int, metrics: Mapping[str, float | None]) -> None:
-        """Record the metrics of epoch `step`. A server that is away does not stop training."""
-        self._pending += _metrics(metrics, step)
-        self._send()
+        """Record the metrics of epoch `step`; None is left out."""
+        self._out.put(delivery.metrics(metrics, step))
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Record metrics of the whole run; None is left out."""
         self.log_epoch(0, metrics)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.write(tags=tags)
+        """Set tags; what is longer than MLflow takes is cut."""
+        self._out.put(delivery.tags(tags))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record settings; what is longer than MLflow takes is cut."""
+        self._out.put(delivery.params(params))
+
+    def log_dataset(
+        self, name: str, digest: str, source: str | None, profile: Mapping[str, Any]
+    ) -> None:
+        """Note what the run learned from, without mlflow.data reading any of it."""
+        self._out.put(delivery.dataset(name, digest, source, profile))
 
     def log_artifacts(self, folder: Path | str, path: str | None = None) -> None:
-        """Copy a folder's files, or one file, to the run's artifacts, below `path` where given.
-
-        Raises TrackingError where the server is away.
-        """
-        self.flush()
-        log = self.client.log_artifacts if Path(folder).is_dir() else self.client.log_artifact
-        with self._translated():
-            log(self.run_id, str(folder), path)
+        """Copy a folder's files, or one file, to the run's artifacts, below `path` where given."""
+        self._out.put_files(Path(folder), path)
 
     def log_text(self, text: str, path: str) -> None:
-        """Keep `text` as the artifact `path`. Raises TrackingError where the server is away."""
-        with self._translated():
-            self.client.log_text(self.run_id, text, path)
-
-    def write(self, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str]) -> None:
-        """Write params and tags at once; what is longer than MLflow takes is cut."""
-        entries = [Param(safe_name(k), _text(v)[:_PARAM]) for k, v in (params or {}).items()]
-        labels = [RunTag(safe_name(k), v[:TAG]) for k, v in tags.items()]
-        with self._translated():
-            self.client.log_batch(self.run_id, tags=labels, synchronous=True)
-            for start in range(0, len(entries), _PARAMS):
-                batch = entries[start : start + _PARAMS]
-                self.client.log_batch(self.run_id, params=batch, synchronous=True)
+        """Keep `text` as the artifact `path`."""
+        self._out.put_text(text, path)
 
     def flush(self) -> None:
-        """Send what is still kept. Raises TrackingError where the server is still away."""
-        problem = self._send()
-        if problem is not None:
-            with self._translated():
-                raise problem
+        """Send what waits. Raises TrackingError where MLflow is away."""
+        with server.translated(self.client.tracking_uri):
+            self._out.drain()
 
     def end(self, status: str) -> None:
-        """Send what is kept, then mark the run FINISHED, FAILED or KILLED."""
-        self.flush()
-        if self.ours:
-            with self._translated(), server.hurried():
-                self.client.set_terminated(self.run_id, status)
+        """Mark the run FINISHED, FAILED or KILLED, and send what waits."""
+        if self._ours:
+            self._out.put(delivery.status(status))
+        if self._root is not None:
+            self._out.put(delivery.settle(self._root))
+        self.close()
 
-    def _send(self) -> Exception | None:
-        """Send the kept metrics; the problem where the server is away, and they stay kept."""
-        try:
-            with server.hurried():
-                while self._pending:
-                    batch = self._pending[:_METRICS]
-                    self.client.log_batch(self.run_id, metrics=batch, synchronous=True)
-                    del self._pending[: len(batch)]
-        except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
-            if server.is_away(error):
-                return error
-            with self._translated():
-                raise
-        return None
+    def settle(self) -> None:
+        """Give this run of an experiment the state of its folds."""
+        self._out.put(delivery.settle(self.run_id))
+
+    def close(self) -> None:
+        """Send what waits and leave the run's state as it is."""
+        self._out.close()
+
+
+class _Out(Protocol):
+    """Where a run's entries go."""
+
+    def put(self, *entries: Entry) -> None: ...
+    def put_files(self, source: Path, path: str | None) -> None: ...
+    def put_text(self, text: str, path: str) -> None: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Direct:
+    """Writes at once. Raises TrackingError where MLflow is away or refuses."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+
+    def put(self, *entries: Entry) -> None:
+        with self._translated():
+            refused = delivery.deliver(self._client, self._run_id, entries, Path())
+        if refused:
+            raise TrackingError(f"MLflow refused it: {refused[0][1]}")
+
+    def put_files(self, source: Path, path: str | None) -> None:
+        log = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
+        with self._translated():
+            log(self._run_id, str(source), path)
+
+    def put_text(self, text: str, path: str) -> None:
+        with self._translated():
+            self._client.log_text(self._run_id, text, path)
+
+    def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return server.translated(self.client.tracking_uri)
+        return server.translated(self._client.tracking_uri)
 
 
 def find(client: MlflowClient, key: Key) -> MlflowRun | None:
@@ -131,21 +165,53 @@ def find_or_create(
     params: Mapping[str, Any],
     *,
     parent: str | None = None,
+    ends: bool = True,
 ) -> Run:
-    """The run with this key, marked as running; made where there is none.
+    """The run with this key, marked as running, with its outbox; made where there is none.
+
+    Args:
+        parent: the run of the experiment, for the run of a fold.
+        ends: False for a run that does not end with this process.
 
     Two processes on a server may both make it: then both search again, the earliest stays and the
-    other process deletes its own.
+    other process deletes its own. Raises TrackingError where MLflow does not answer.
     """
     uri = client.tracking_uri
     known = {**tags, KEY: key, **({PARENT: parent} if parent else {})}
+    if ends:
+        known[ALIVE] = sign()
     with server.translated(uri), server.exclusive(uri):
-        found = find(client, key) or _create(client, key, name, known)
+        found = server.create_once(
+            lambda: find(client, key), lambda: _create(client, key, name, known)
+        )
         client.update_run(found.info.run_id, status="RUNNING")
     if NOTE in found.data.tags:  # people may have added to it since
         known.pop(NOTE, None)
-    run = Run(client, found.info.run_id)
-    run.write(params=params, tags=known)
+    queue = Queue.open(client, found.info.run_id, ends=ends)
+    run = Run(client, found.info.run_id, queue=queue, root=parent)
+    run.set_tags(known)
+    run.log_params(params)
+    return run
+
+
+def attach(
+    client: MlflowClient,
+    run_id: str,
+    key: Key,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> Run:
+    """The run that KFP's plugin opened for this task, named and described; the plugin ends it.
+
+    Its siblings have no names, and a second attempt finds it as the first one ended.
+    """
+    with server.translated(client.tracking_uri):
+        client.update_run(run_id, status="RUNNING", name=name)
+    queue = Queue.open(client, run_id, ends=False)
+    run = Run(client, run_id, queue=queue, ours=False)
+    run.set_tags({**tags, KEY: key})
+    run.log_params(params)
     return run
 
 
@@ -155,8 +221,18 @@ def _create(client: MlflowClient, key: Key, name: str, tags: Mapping[str, str]) 
     own = client.create_run(server.experiment_id(client), tags=cut, run_name=name)
     first = find(client, key) or own
     if first.info.run_id != own.info.run_id:
-        client.delete_run(own.info.run_id)
+        _withdraw(client, own)
     return first
+
+
+def _withdraw(client: MlflowClient, run: MlflowRun) -> None:
+    """Delete a run that another process made as well."""
+    try:
+        client.delete_run(run.info.run_id)
+    except MlflowException:  # we may write runs, but not delete them: at least nobody finds it
+        for tag in {"kind", KEY, ROOT_KEY} & run.data.tags.keys():
+            client.delete_tag(run.info.run_id, tag)
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 @contextlib.contextmanager
@@ -166,49 +242,6 @@ def ending(run: Run) -> Iterator[Run]:
         yield run
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        # The work's own error matters more than a server that is away at that moment.
-        with contextlib.suppress(TrackingError):
-            run.end(status)
+        run.end(status)
         raise
     run.end("FINISHED")
-
-
-def safe_name(name: str) -> str:
-    """`name` with what MLflow does not take in a name replaced by "_"."""
-    allowed = re.sub(r"[^\w\-. /:]", "_", name).strip("/ ")[:_NAME]
-    # MLflow reads a name as a path, too, and refuses "a//b", "./a" and "..".
-    parts = [part for part in allowed.split("/") if part not in (".", "..")]
-    return "/".join(part.strip() or "_" for part in parts) or "_"
-
-
-def _metrics(metrics: Mapping[str, float | None], step: int) -> list[Metric]:
-    now = int(time.time() * 1000)  # milliseconds
-    return [
-        Metric(safe_name(name), float(value), now, step)
-        for name, value in metrics.items()
-        if value is not None
-    ]
-
-
-def flatten(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Nested settings as {"prefix.key.key": value}; a list of parts is keyed by their names."""
-    pairs = (_flat(f"{prefix}.{key}", value) for key, value in settings.items())
-    return dict(itertools.chain.from_iterable(pairs))
-
-
-def _flat(key: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        return list(flatten(value, key).items())
-    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
-        named = {part["name"]: {k: v for k, v in part.items() if k != "name"} for part in value}
-        return list(flatten(named, key).items())
-    return [(key, value)]
-
-
-def _text(value: Any) -> str:
-    """A setting as people write it: words bare, lists with commas, the rest as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(_text, value))
-    return json.dumps(value)

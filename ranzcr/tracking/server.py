@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 
 import mlflow.exceptions
@@ -27,29 +26,25 @@ from mlflow.telemetry import set_telemetry_client
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
-from ranzcr.home import home
-
-EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
+from ranzcr.tracking import accounts
+from ranzcr.tracking.place import EXPERIMENT, shown, sqlite_file, tracking_uri
 
 _NO_ANSWER = (requests.ConnectionError, requests.Timeout)
 _HURRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # seconds
 _PATIENCE = 30  # seconds
+_ENDPOINT = re.compile(  # as the errors of MLflow's client name it
+    r"(?:to endpoint|for url:) \S*/api/[\d.]+/"
+    r"(?:mlflow/(?P<name>\S+)|mlflow-(?P<artifacts>artifacts)/)"
+)
+# Where MLflow's client gives up a call it tells the status, and drops what the server said.
+_STATUS = re.compile(r"(?:failed with error code|too many) (\d{3})")
+_FULL = re.compile("No space left on device|disk is full|could not extend file|quota exceeded")
 _hurrying = 0  # how many are within `hurried`
 _hurry_lock = threading.Lock()
 _unhurried: dict[str, str | None] = {}  # the settings to put back
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
 
 T = TypeVar("T")
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else `sqlite:///<home>/mlflow.db`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
-
-
-def shown(uri: str) -> str:
-    """`uri` without the user and the password that it may carry."""
-    return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def connect() -> MlflowClient:
@@ -62,9 +57,15 @@ def connect() -> MlflowClient:
     with translated(uri), hurried():
         if sqlite_file(uri):
             _prepare_sqlite(uri)
-        client = MlflowClient(uri, registry_uri=uri)
+        client = client_of(uri)
         _ensure_experiment(client, uri)
     return client
+
+
+def client_of(uri: str) -> MlflowClient:
+    """A client that asks nothing yet and makes nothing, as `connect` does."""
+    _quiet()
+    return MlflowClient(uri, registry_uri=uri)
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -85,12 +86,6 @@ def identity() -> str:
     with translated(client.tracking_uri):
         experiment = client.get_experiment(experiment_id(client))
     return hash_json([shown(client.tracking_uri), experiment.creation_time])[:16]
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file behind a sqlite URI, None for any other."""
-    path = uri.removeprefix("sqlite:///")
-    return Path(path) if path != uri and path not in ("", ":memory:") else None
 
 
 @contextmanager
@@ -173,12 +168,22 @@ def _problem(error: Exception, uri: str) -> str:
     away = _unreachable(error)
     if away is not None:
         return f"does not answer ({away}); start it, {local}"
-    status = getattr(error, "get_http_status_code", lambda: 0)()
+    status = _status(error)
     if "Invalid Host header" in text:
         return "refuses this host name; start it with --allowed-hosts naming it"
     if status in (401, 403):
+        return _refusal(status, text, accounts.our_name(uri))
+    if status == 404 and _ENDPOINT.search(text):
         return (
-            f"refuses access ({status}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            f"does not know {_endpoint(text)}: it is too old, or another server; upgrade it to "
+            f"mlflow {mlflow.__version__}, or check MLFLOW_TRACKING_URI"
+        )
+    if _FULL.search(text):
+        return "has no disk space left; make room there, then run it again"
+    if status >= 500 and _STATUS.search(text):
+        return (
+            f"fails inside ({status}): its database may be away or a disk full; see its log, then "
+            "run it again"
         )
     if "not a database" in text or "malformed" in text:
         return "is damaged; restore it from a backup, or move it away to start a new journal"
@@ -192,11 +197,41 @@ def _problem(error: Exception, uri: str) -> str:
     return f"failed: {_short(shown(text))}"
 
 
+def _status(error: Exception) -> int:
+    """The HTTP status behind an error, 0 where there is none."""
+    response = getattr(error, "response", None)  # of the artifacts' requests
+    if response is not None:
+        return response.status_code
+    told = _STATUS.search(str(error))  # also of an error that MLflow's client wrapped in another
+    return int(told[1]) if told else getattr(error, "get_http_status_code", lambda: 0)()
+
+
+def _refusal(status: int, text: str, name: str | None) -> str:
+    """Who was refused what, and who may do it."""
+    if status == 401 and name is None:
+        return "asks who you are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if status == 401:
+        return f"does not take the password of {name}; check MLFLOW_TRACKING_PASSWORD"
+    if not _ENDPOINT.search(text):
+        return f"refuses access (403): {_short(shown(text))}"
+    endpoint = _endpoint(text)
+    if endpoint.startswith(("registered-models/", "model-versions/")):
+        may = f"{EXPERIMENT} is written by an approver, {EXPERIMENT}-candidates by a trainer"
+    else:
+        may = "the journal is written by a trainer, read by a viewer, and has no unknown run"
+    return f"refuses {name or 'you'} the call {endpoint} (403): {may}; ask its admin for the role"
+
+
+def _endpoint(text: str) -> str:
+    found = _ENDPOINT.search(text)
+    assert found is not None
+    return found["artifacts"] or found["name"]
+
+
 def is_away(error: Exception) -> bool:
     """Whether the server did not answer or was too busy: worth another try later."""
     busy = "database is locked" in str(error)
-    status = getattr(error, "get_http_status_code", lambda: 0)()
-    return busy or _unreachable(error) is not None or status in (429, 502, 503, 504)
+    return busy or _unreachable(error) is not None or _status(error) in (429, 502, 503, 504)
 
 
 def _unreachable(error: BaseException) -> str | None:

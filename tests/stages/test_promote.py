@@ -6,7 +6,8 @@ import pytest
 
 from ranzcr.errors import DataError, TrackingError
 from ranzcr.stages import promote, register
-from ranzcr.tracking import ledger, registry
+from ranzcr.tracking import roles
+from ranzcr.tracking.registry import gate_rules, ledger, registry
 
 
 @pytest.fixture
@@ -15,8 +16,8 @@ def candidate(journal, ensemble_folder, blend, dataset, tmp_path):
 
     def make(passed=True):
         out = tmp_path / "candidate.json"
-        min_auc = 0.5 if passed else 0.999
-        register.run(ensemble_folder, out, blend=blend, dataset=dataset, min_auc=min_auc)
+        rules = gate_rules.load(min_auc=0.5 if passed else 0.999)
+        register.run(ensemble_folder, out, blend=blend, dataset=dataset, rules=rules)
         return out
 
     return make
@@ -27,7 +28,10 @@ def test_the_candidate_becomes_the_champion(journal, candidate, tmp_path, monkey
     out = tmp_path / "promoted.json"
     result = promote.run(candidate(), out, why="gates passed")
     assert (result.version, result.previous, result.changed) == ("1", "", True)
-    assert json.loads(out.read_text()) == {"version": "1", "previous": "", "changed": True}
+    assert json.loads(out.read_text()) == {
+        **{"candidate": "1", "version": "1", "previous": ""},
+        **{"changed": True, "waits": False},
+    }
     assert registry.champion().digest == "b" * 64
     assert [(act.who, act.why) for act in ledger.entries(journal)] == [("Ada", "gates passed")]
 
@@ -43,6 +47,15 @@ def test_what_failed_its_gates_is_refused_and_writes_nothing(journal, candidate,
     with pytest.raises(TrackingError, match="did not pass its gates"):
         promote.run(candidate(passed=False), tmp_path / "promoted.json", why="hope")
     assert not (tmp_path / "promoted.json").exists()
+
+
+def test_with_roles_it_ends_well_and_waits(journal, candidate, tmp_path, monkeypatch):
+    monkeypatch.setattr(roles, "user", lambda client: "Tess")
+    result = promote.run(candidate(), tmp_path / "promoted.json", why="gates passed")
+    assert (result.waits, result.version) == (True, "")
+    assert result.told.startswith("candidate 1 waits for an approver")
+    assert json.loads((tmp_path / "promoted.json").read_text())["waits"] is True
+    assert registry.champion() is None
 
 
 def test_a_file_that_register_did_not_write_is_named(journal, tmp_path):

@@ -6,17 +6,18 @@ import pytest
 
 from ranzcr.errors import DataError
 from ranzcr.stages import register
-from ranzcr.tracking import registry
 from ranzcr.tracking import server as mlflow_server
+from ranzcr.tracking.registry import gate_rules, registry
 
 
 @pytest.fixture
 def run(journal, ensemble_folder, blend, dataset, tmp_path):
-    """Register; more arguments as they are given."""
+    """Register, under another bound of the CV where one is given."""
 
-    def _run(**more):
+    def _run(min_auc=None, **more):
         out = tmp_path / "candidate.json"
-        return register.run(ensemble_folder, out, **{"blend": blend, "dataset": dataset, **more})
+        told = {"blend": blend, "dataset": dataset, "rules": gate_rules.load(min_auc=min_auc)}
+        return register.run(ensemble_folder, out, **{**told, **more})
 
     return _run
 
@@ -33,8 +34,11 @@ def test_a_candidate_is_judged_registered_and_written_down(run, journal, tmp_pat
         **{"version": "1", "run_id": result.run_id},
         **{"digest": result.digest, "gate": "pass", "why": ""},
     }
-    assert gates_of(journal, "1") == {"cv": True, "data": True, "champion": True, "parity": True}
-    assert journal.get_run(result.run_id).data.tags["candidate_version"] == "1"
+    names = [name for name in gate_rules.Rules.model_fields if name != "lb"]
+    assert gates_of(journal, "1") == dict.fromkeys(names, True)
+    run_of_blend = journal.get_run(result.run_id).data
+    assert run_of_blend.tags["candidate_version"] == "1"
+    assert 0 < run_of_blend.metrics["seconds_per_image"] < 5
 
 
 def test_again_it_is_the_same_candidate_of_the_same_run(run, journal):
@@ -66,3 +70,33 @@ def test_an_export_of_another_blend_is_refused(run, blend, tmp_path):
 def test_a_missing_blend_is_one_line(run, tmp_path):
     with pytest.raises(DataError, match=r"blend\.json: missing or not JSON; make it with ranzcr"):
         run(blend=tmp_path)
+
+
+def test_a_leaderboard_score_that_was_recorded_since_is_found(run, journal, tmp_path):
+    (tmp_path / "gates.yaml").write_text("lb: {required: true}\n")
+    rules = gate_rules.load(tmp_path / "gates.yaml")
+    failed = run(rules=rules)
+    assert (failed.gate, failed.why[:30]) == ("fail", "lb: no leaderboard score is re")
+    journal.log_metric(failed.run_id, "lb_private", 0.97)
+    assert run(rules=rules).gate == "pass"
+
+
+def test_a_waived_failure_passes_when_it_is_registered_again(run, journal):
+    assert run(min_auc=0.99).gate == "fail"
+    registry.waive("1", "cv", why="a pilot", who="Bob")
+    again = run(min_auc=0.99)
+    assert (again.gate, again.why) == ("pass", "")
+    assert gates_of(journal, "1")["cv"] is False
+
+
+def test_a_leak_in_the_data_set_fails(run, journal, dataset, tmp_path):
+    import shutil
+
+    import pandas as pd
+
+    leaky = tmp_path / "leaky"
+    shutil.copytree(dataset, leaky)
+    table = pd.read_parquet(leaky / "table.parquet")
+    table["PatientID"] = "one"
+    table.to_parquet(leaky / "table.parquet", index=False)
+    assert "audit: " in run(dataset=leaky).why

@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 
 from ranzcr import config
 from ranzcr.errors import TrackingError
-from ranzcr.tracking import context, runs, server
+from ranzcr.tracking import context, outbox, runs, server
 
 DIGEST = "d" * 64
 LABELS = ["ETT - Abnormal", "CVC - Normal"]
@@ -177,6 +177,59 @@ def test_kfps_own_run_is_taken_named_and_tagged(journal, experiment, monkeypatch
     assert stored.info.status == "RUNNING"  # the plugin ends what it began
 
 
+def test_folds_that_kfps_plugin_keeps_elsewhere_make_a_whole_row(
+    journal, experiment, monkeypatch, tmp_path
+):
+    elsewhere = journal.create_experiment("kfp", artifact_location=tmp_path.as_uri())
+    for fold in (0, 1):
+        task = journal.create_run(elsewhere, run_name="train")
+        monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", elsewhere)
+        with fold_run(experiment, fold) as run:
+            run.log_metrics({"gpu_hours": 2.0})
+            run.log_text(experiment.to_yaml(), "experiment.yaml")
+        journal.set_terminated(task.info.run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", journal.create_run(elsewhere).info.run_id)
+    with context.single_run_of(run.run_id) as row:
+        pass
+    (stored,) = all_runs(journal)
+    assert stored.info.run_id == row.run_id
+    assert (stored.info.run_name, stored.info.status) == ("kdb3v3_b71_001", "FINISHED")
+    assert (stored.data.tags["folds"], stored.data.metrics["gpu_hours"]) == ("2", 4.0)
+    assert stored.data.tags[runs.NOTE] == experiment.about
+    assert stored.inputs.dataset_inputs[0].dataset.digest == DIGEST[:36]
+    assert [item.path for item in journal.list_artifacts(row.run_id)] == ["experiment.yaml"]
+
+
+def test_a_second_attempt_of_kfps_task_runs_again_in_its_run(journal, experiment, monkeypatch):
+    task = journal.create_run(server.experiment_id(journal)).info.run_id
+    for _ in range(2):
+        monkeypatch.setenv("MLFLOW_RUN_ID", task)
+        with fold_run(experiment) as run:
+            assert (run.run_id, journal.get_run(task).info.status) == (task, "RUNNING")
+        journal.set_terminated(task, "FAILED")
+
+
+def test_members_and_teachers_are_named_by_their_rows(journal, experiment):
+    with fold_run(experiment) as fold:
+        pass
+    row = root_of(journal, fold.run_id).info.run_id
+    with context.pseudo_run(
+        teachers=["a"], dataset_digest=DIGEST, digest="s", counts={}, teacher_runs=[fold.run_id]
+    ) as pseudo:
+        pass
+    with context.ensemble_run(
+        {"a": 0.5, "b": 0.5},
+        dataset_digest=DIGEST,
+        method="mean",
+        digest="b",
+        member_runs=[row, ""],
+    ) as blend:
+        pass
+    assert journal.get_run(pseudo.run_id).data.tags["teacher_runs"] == row
+    assert journal.get_run(blend.run_id).data.tags["member_runs"] == f"{row},"
+
+
 def test_soft_labels_and_a_blend_are_rows_too(journal):
     with context.pseudo_run(
         teachers=["a", "b"], dataset_digest=DIGEST, digest="s", counts={"train": 10, "test": 4}
@@ -214,6 +267,7 @@ def away(monkeypatch):
         send(self, run_id, metrics, **others)
 
     monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    monkeypatch.setattr(outbox, "_GRACE", 0)
     return switch
 
 
@@ -227,13 +281,19 @@ def test_training_goes_on_while_the_server_is_away(journal, experiment, away):
     assert [m.value for m in journal.get_metric_history(run.run_id, "loss")] == [3, 2, 1]
 
 
-def test_a_server_that_stays_away_is_told_at_the_end(journal, experiment, away):
-    opened = fold_run(experiment)
-    run = opened.__enter__()
-    away["on"] = True
-    run.log_epoch(0, {"loss": 3.0})
-    with pytest.raises(TrackingError, match="failed: database is locked"):
-        opened.__exit__(None, None, None)
+def test_what_a_server_that_stays_away_does_not_take_the_next_run_sends(
+    journal, experiment, away, capfd
+):
+    with fold_run(experiment) as run:
+        away["on"] = True
+        run.log_epoch(0, {"loss": 3.0})
+    assert journal.get_metric_history(run.run_id, "loss") == []
+    assert "wait in" in capfd.readouterr().err
+    away["on"] = False
+    with fold_run(experiment, 1):
+        pass
+    stored = journal.get_run(run.run_id)
+    assert (stored.data.metrics, stored.info.status) == ({"loss": 3.0}, "FINISHED")
 
 
 def test_the_works_own_error_is_not_hidden_by_the_servers(journal, experiment, away):

@@ -1,6 +1,8 @@
 """Two runs side by side."""
 
 import dataclasses
+import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, TrackingError
 from ranzcr.labels import UID
 from ranzcr.predictions import Origin, Predictions
-from ranzcr.tracking import context, diff
+from ranzcr.tracking import context
+from ranzcr.tracking.journal import diff, journal
 
 
 def out_of_fold(dataset, skill):
@@ -24,10 +27,10 @@ def out_of_fold(dataset, skill):
     return Predictions(uids, values.astype(np.float32), dataset.schema, origin)
 
 
-def single(name, digest, metrics, oof=None, teachers=()):
+def single(name, digest, metrics, oof=None, teachers=(), folder=None):
     """One trained fold of a packaged experiment, evaluated; `oof` is the file that it keeps."""
     experiment = config.load(name)
-    of_fold = {"fold": 0, "labels": ["A"], "teachers": teachers}
+    of_fold = {"fold": 0, "labels": ["A"], "teachers": teachers, "dataset_path": folder}
     with context.fold_run(experiment, dataset_digest=digest, **of_fold) as fold:
         pass
     with context.single_run_of(fold.run_id) as run:
@@ -47,17 +50,40 @@ def ensemble(members, digest, metrics, folder=None):
     return run.run_id
 
 
-@pytest.fixture
-def two(journal, dataset, tmp_path):
-    """smoke_a, which guesses, and smoke_b, which is nearly always right; their data set."""
-    opened = Dataset.open(dataset)
+def pair(opened, tmp_path, folder=None):
+    """smoke_a, which guesses, and smoke_b, which is nearly always right."""
     scores = {"smoke_a": (0.0, 0.5, 0.6), "smoke_b": (5.0, 0.9, 0.55)}
     for name, (skill, macro, ett) in scores.items():
         file = tmp_path / name / "oof.parquet"
         out_of_fold(opened, skill).write(file)
         metrics = {"cv_auc": macro, "cv_auc_lo": macro - 0.1, "cv_auc_hi": macro + 0.05}
-        single(name, opened.digest, {**metrics, "auc/ETT - Abnormal": ett}, file)
-    return opened
+        metrics["auc/ETT - Abnormal"] = ett
+        single(name, opened.digest, metrics, file, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def _two(tmp_path_factory, migrated, dataset):
+    """The database of `two`: writing it takes seconds, so tests copy it."""
+    home = tmp_path_factory.mktemp("two")
+    shutil.copy(migrated, home / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANZCR_HOME", str(home))
+        patch.delenv("RANZCR_CODE", raising=False)
+        pair(Dataset.open(dataset), home)
+    with sqlite3.connect(home / "mlflow.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch, dataset, _two):
+    """A journal with a `pair` of a data set that lies nobody knows where; the data set."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(_two, home / "mlflow.db")
+    monkeypatch.setenv("RANZCR_HOME", str(home))
+    monkeypatch.delenv("RANZCR_CODE", raising=False)
+    return Dataset.open(dataset)
 
 
 def test_only_settings_that_differ_are_shown(two):
@@ -124,6 +150,33 @@ def test_with_the_data_set_the_better_one_is_found_either_way(two):
     assert worse.startswith("B is better than A with probability 0.000")
 
 
+def test_each_label_is_tested_too(two):
+    rows = {row[0]: row for row in diff.compare("smoke_a", "smoke_b", two.path).aucs}
+    assert rows["macro"][-1] == "1.000"
+    assert rows["ETT - Abnormal"][-1] == "1.000"  # by its predictions, whatever the journal says
+    text = diff.render(diff.compare("smoke_a", "smoke_b", two.path))
+    assert "B is better" in text
+
+
+def test_a_data_set_that_lies_where_the_journal_notes_it_is_found(journal, dataset, tmp_path):
+    opened = Dataset.open(dataset)
+    pair(opened, tmp_path, folder=opened.path)
+    assert "probability 1.000" in diff.compare("smoke_a", "smoke_b").verdict
+    run_id = ensemble(["smoke_a", "smoke_b"], opened.digest, {"cv_auc": 0.9})
+    assert f"Run {run_id[:8]} has no out-of-fold" in diff.compare("smoke_a", run_id).verdict
+
+
+def test_a_data_set_that_is_no_longer_there_is_asked_for(journal, dataset, tmp_path):
+    pair(Dataset.open(dataset), tmp_path, folder=tmp_path / "gone")
+    assert "Give --data DATASET" in diff.compare("smoke_a", "smoke_b").verdict
+
+
+def test_a_run_is_not_compared_with_itself(two):
+    run_id = journal.resolve("smoke_a")
+    with pytest.raises(ConfigError, match=f"smoke_a and {run_id} are one run, {run_id[:8]}; give"):
+        diff.compare("smoke_a", run_id)
+
+
 def test_an_ensemble_is_compared_by_its_own_out_of_fold_file(two, tmp_path):
     out_of_fold(two, 5.0).write(tmp_path / "blend" / "oof.parquet")
     run_id = ensemble(["smoke_a", "smoke_b"], two.digest, {"cv_auc": 0.9}, tmp_path / "blend")
@@ -149,7 +202,7 @@ def test_runs_of_different_data_sets_are_not_compared(two):
     assert found.settings
 
 
-def test_another_data_set_than_theirs_is_refused(two, journal):
+def test_another_data_set_than_theirs_is_refused(two):
     for name in ("b7v3_001", "b6v3_001"):
         single(name, "e" * 64, {"cv_auc": 0.9})
     with pytest.raises(ConfigError, match="A and B were made on eeeeeeeeeeee; give that one"):

@@ -1,139 +1,100 @@
-"""Gates: what passes, what fails, and in which words."""
+"""Verdicts: pass, fail or waived, and for how long a waiver holds."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ranzcr.errors import DataError
-from ranzcr.labels import LabelSchema
-from ranzcr.predictions import Origin, Predictions
-from ranzcr.tracking import gates
+from ranzcr.tracking.registry.gates import Gate, GateReport, Waiver
 
-N = 120
-SCHEMA = LabelSchema(("a", "b"))
-RNG = np.random.default_rng(0)
-TRUTH = gates.Truth(
-    dataset_digest="data",
-    uids=np.array([f"s{index}" for index in range(N)]),
-    targets=RNG.integers(0, 2, (N, 2)).astype(np.float32),
-    patients=np.array([f"p{index // 2}" for index in range(N)]),
-)
+LOW = Gate("latency", False, 70.0, 60.0, "70 s per image", low_is_good=True)
+HIGH = Gate("champion", False, 0.4, 0.9, "better with probability 0.4", against="old")
+WORDS = Gate("audit", False, None, None, "patient p1 stands in two folds")
 
 
-def scores(noise):
-    """Predictions that are the truth with so much noise."""
-    values = TRUTH.targets + np.random.default_rng(1).normal(0, noise, (N, 2))
-    values = (values - values.min()) / np.ptp(values)
-    return Predictions(TRUTH.uids, values.astype(np.float32), SCHEMA, Origin(experiment="x"))
-
-
-CANDIDATE = gates.Candidate(
-    digest="new", dataset_digest="data", cv_auc_lo=0.8, oof=scores(noise=0.5)
-)
-
-
-@dataclass
-class Reigning:
-    """A champion whose predictions are counted when they are fetched."""
-
-    noise: float = 3.0
-    version: str = "4"
-    digest: str = "old"
-    dataset_digest: str = "data"
-    fetched: int = 0
-
-    def predictions(self):
-        self.fetched += 1
-        return scores(self.noise)
-
-
-def gate(report, name):
-    return next(gate for gate in report.gates if gate.name == name)
-
-
-def test_without_a_champion_a_good_blend_passes():
-    report = gates.judge(CANDIDATE, None, TRUTH)
-    assert report.result == "pass"
-    assert gate(report, "champion").text == "there is no champion yet"
-
-
-def test_a_weak_interval_fails_and_says_so():
-    report = gates.judge(replace(CANDIDATE, cv_auc_lo=0.44), None, TRUTH)
-    assert report.result == "fail"
-    assert report.failures == (
-        "cv: 95% interval of the honest CV begins at 0.4400; the limit is 0.5000"
+def waiver(gate, digest="content"):
+    return Waiver(
+        **{"gate": gate.name, "digest": digest, "who": "Bob", "when": "2026-01-02T03:04:05"},
+        **{"why": "served on a GPU", "value": gate.value, "text": gate.text},
+        against=gate.against,
     )
 
 
-def test_no_interval_is_a_failure_not_a_pass():
-    report = gates.judge(replace(CANDIDATE, cv_auc_lo=float("nan")), None, TRUTH)
-    assert gate(report, "cv").passed is False
-    assert gate(report, "cv").value is None
-    json.dumps(report.to_json(), allow_nan=False)
+def result(gate, given, digest="content"):
+    return GateReport((gate,)).waived([given], digest).gates[0].result
 
 
-def test_a_better_blend_replaces_the_champion():
-    report = gates.judge(CANDIDATE, Reigning(noise=3.0), TRUTH)
-    assert report.result == "pass"
-    assert gate(report, "champion").value > 0.9
-    assert "champion 4" in gate(report, "champion").text
-    assert f"{N} common studies" in gate(report, "champion").text
+@pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
+def test_a_waiver_covers_what_was_seen(gate):
+    assert gate.result == "fail"
+    assert result(gate, waiver(gate)) == "waived"
+    assert GateReport((gate,)).waived([waiver(gate)], "content").result == "pass"
 
 
-def test_a_worse_blend_does_not():
-    report = gates.judge(CANDIDATE, Reigning(noise=0.1), TRUTH)
-    assert report.result == "fail"
-    assert gate(report, "champion").value < 0.1
+@pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
+def test_it_does_not_cover_other_content_or_another_gate(gate):
+    assert result(gate, waiver(gate, "other")) == "fail"
+    assert result(gate, replace(waiver(gate), gate="cv")) == "fail"
 
 
-@pytest.mark.parametrize(
-    ("champion", "words"),
-    [
-        (Reigning(digest="new"), "this is champion 4 itself"),
-        (Reigning(dataset_digest="other"), "comes from another data set"),
-    ],
-)
-def test_what_cannot_be_compared_passes_says_so_and_fetches_nothing(champion, words):
-    report = gates.judge(CANDIDATE, champion, TRUTH)
-    assert words in gate(report, "champion").text
-    assert report.result == "pass"
-    assert champion.fetched == 0
+@pytest.mark.parametrize(("gate", "worse"), [(LOW, 70.1), (HIGH, 0.39)])
+def test_it_ends_where_the_value_is_worse_and_holds_where_it_is_better(gate, worse):
+    assert result(replace(gate, value=worse), waiver(gate)) == "fail"
+    better = 2 * gate.value - worse
+    assert result(replace(gate, value=better), waiver(gate)) == "waived"
 
 
-def test_a_blend_of_another_data_set_fails():
-    report = gates.judge(replace(CANDIDATE, dataset_digest=""), None, TRUTH)
-    assert gate(report, "data").passed is False
-    assert "made from data set none" in gate(report, "data").text
+def test_it_ends_where_other_words_are_found():
+    assert result(replace(WORDS, text="patients p1 and p2 stand"), waiver(WORDS)) == "fail"
 
 
-def test_only_common_studies_are_compared():
-    half = replace(CANDIDATE, oof=CANDIDATE.oof.aligned(TRUTH.uids[: N // 2]))
-    report = gates.judge(half, Reigning(), TRUTH)
-    assert f"{N // 2} common studies" in gate(report, "champion").text
+def test_it_ends_with_the_champion_that_was_compared():
+    assert result(replace(HIGH, against="new"), waiver(HIGH)) == "fail"
 
 
-def test_a_report_survives_json():
-    report = gates.judge(CANDIDATE, Reigning(), TRUTH)
-    assert gates.GateReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+def test_noise_of_a_measurement_does_not_end_it():
+    noisy = replace(LOW, noise=10.0)
+    assert result(replace(noisy, value=79.0), waiver(noisy)) == "waived"
+    assert result(replace(noisy, value=81.0), waiver(noisy)) == "fail"
 
 
-@pytest.mark.parametrize("stored", [2e-4, {"a.onnx": 1e-6, "b.onnx": 2e-4}])
-def test_the_worst_onnx_model_decides_parity(tmp_path, stored):
-    (tmp_path / "parity.json").write_text(json.dumps({"max_abs_diff": stored}))
-    assert gates.parity(tmp_path).passed is False
-    assert gates.parity(tmp_path, limit=1e-3).passed is True
-    assert gates.parity(tmp_path).value == 2e-4
+def test_what_may_not_be_waived_is_not():
+    assert result(replace(LOW, waivable=False), waiver(LOW)) == "fail"
 
 
-def test_a_gate_judged_again_replaces_the_first(tmp_path):
-    (tmp_path / "parity.json").write_text(json.dumps({"max_abs_diff": 1e-3}))
-    report = gates.judge(CANDIDATE, None, TRUTH).with_gate(gates.parity(tmp_path))
-    assert report.result == "fail"
-    assert report.with_gate(gates.parity(tmp_path, limit=1e-2)).result == "pass"
+def test_a_gate_that_passes_needs_no_waiver():
+    passed = replace(LOW, passed=True)
+    assert result(passed, waiver(LOW)) == "pass"
+    assert GateReport((passed,)).waived([waiver(LOW)], "content").gates[0].waiver is None
 
 
-def test_an_export_without_parity_is_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"parity\.json: no max_abs_diff of the exported models"):
-        gates.parity(tmp_path)
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_what_is_no_worse_than_what_was_waived_stays_waived(seen, now, low_is_good):
+    gate = replace(HIGH, value=seen, low_is_good=low_is_good)
+    no_worse = now <= seen if low_is_good else now >= seen
+    assert (result(replace(gate, value=now), waiver(gate)) == "waived") == no_worse
+
+
+def test_a_comparison_with_an_earlier_champion_fails():
+    passed = replace(HIGH, passed=True, value=0.99)
+    report = GateReport((passed, replace(WORDS, passed=True)))
+    assert report.at_champion("3", "old", "own").result == "pass"
+    later = report.at_champion("4", "new", "own")
+    assert later.failures == (
+        "champion: not compared with champion 4, which is in use now; register the ensemble again"
+    )
+    assert later.gates[0].against == "new"
+
+
+def test_the_champion_itself_has_nobody_to_beat():
+    report = GateReport((replace(HIGH, passed=True, against=""),))
+    assert report.at_champion("4", "own", "own") == report
+
+
+def test_a_report_with_a_waiver_survives_json():
+    report = GateReport((LOW, WORDS)).waived([waiver(LOW)], "content")
+    stored = json.loads(json.dumps(report.to_json()))
+    assert [gate["result"] for gate in stored["gates"]] == ["waived", "fail"]
+    assert GateReport.from_json(stored) == report

@@ -1,45 +1,16 @@
-"""The journal as a table."""
+"""The journal's rows: which, in which order, with what in them."""
 
-import io
-import re
-
-import pandas as pd
 import pytest
-from mlflow.entities import RunStatus
+from journal_runs import DIGEST, single
 
 from ranzcr import config
 from ranzcr.errors import ConfigError, TrackingError
-from ranzcr.tracking import context, journal
-
-DIGEST = "d" * 64
-
-
-def single(name, cv, lo=None, hi=None, digest=DIGEST):
-    """One trained fold of a packaged experiment, and the score of its row."""
-    experiment = config.load(name)
-    with context.fold_run(experiment, dataset_digest=digest, fold=0, labels=["A"]) as fold:
-        pass
-    with context.single_run_of(fold.run_id) as run:
-        run.log_metrics({"cv_auc": cv, "cv_auc_lo": lo, "cv_auc_hi": hi})
-    return run.run_id
+from ranzcr.tracking import context
+from ranzcr.tracking.journal import journal
 
 
-def description(client, run_id):
-    return client.get_run(run_id).data.tags["mlflow.note.content"]
-
-
-@pytest.fixture
-def filled(journal):
-    """Two single models, one set of soft labels, one ensemble."""
-    single("b7v3_001", 0.9, 0.85, 0.94)
-    single("kdb3v3_b71_001", 0.91)
-    context_args = {"dataset_digest": DIGEST, "digest": "x"}
-    with context.pseudo_run(teachers=["b7v3_001"], counts={"train": 3}, **context_args):
-        pass
-    weights = {"b7v3_001": 0.25, "kdb3v3_b71_001": 0.75}
-    with context.ensemble_run(weights, method="weights", **context_args) as run:
-        run.log_metrics({"cv_auc": 0.92})
-    return journal
+def names(**asked):
+    return [row["experiment"] for row in journal.select(**asked).rows]
 
 
 def test_best_comes_first_and_what_has_no_score_last(filled):
@@ -57,15 +28,83 @@ def test_best_comes_first_and_what_has_no_score_last(filled):
     assert frame.iloc[0].members == "b7v3_001:0.250 kdb3v3_b71_001:0.750"
 
 
+def test_the_promised_columns_come_first():
+    promised = (
+        "kind experiment parent backbone head image_size folds teachers members cv_auc cv_auc_lo "
+        "cv_auc_hi lb_public lb_private gpu_hours decision run_id"
+    )
+    assert journal.COLUMNS[:17] == promised.split()
+
+
 def test_rows_can_be_chosen_sorted_and_limited(filled):
-    assert list(journal.rows("single").experiment) == ["kdb3v3_b71_001", "b7v3_001"]
-    assert journal.rows("single", sort="experiment").experiment[0] == "b7v3_001"
+    assert names(kind="single") == ["kdb3v3_b71_001", "b7v3_001"]
+    assert names(kind="single", sort="experiment") == ["b7v3_001", "kdb3v3_b71_001"]
     assert len(journal.rows(limit=2)) == 2
     assert list(journal.rows(sort="teachers").teachers)[-2:] == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("cv_auc", ["better", "worse", "none"]),
+        ("cv_auc:asc", ["worse", "better", "none"]),
+        ("auc/ETT", ["worse", "better", "none"]),  # a metric falls, too
+        ("auc/ETT:asc", ["better", "worse", "none"]),
+        ("cfg.data.image_size", ["better", "worse", "none"]),  # 512, 1024, unknown
+        ("cfg.data.image_size:desc", ["worse", "better", "none"]),
+        ("experiment:desc", ["worse", "none", "better"]),
+        ("started", ["better", "worse", "none"]),
+    ],
+)
+def test_any_column_sorts_both_ways_and_what_is_missing_comes_last(journal_of, sort, expected):
+    journal_of(
+        {"name": "better", "metrics": {"cv_auc": 0.9, "auc/ETT": 0.5}, "size": 512},
+        {"name": "worse", "metrics": {"cv_auc": 0.8, "auc/ETT": 0.6}, "size": 1024},
+        {"name": "none"},
+    )
+    assert names(sort=sort) == expected
+
+
+def test_filters_hold_together_over_columns_params_and_metrics(filled):
+    assert names(where=["cv_auc>0.9"]) == ["b7v3_001+kdb3v3_b71_001", "kdb3v3_b71_001"]
+    assert names(where=["cv_auc>0.9", "kind=single"]) == ["kdb3v3_b71_001"]
+    assert names(where=["cfg.model.backbone~b7"]) == ["b7v3_001"]
+    assert names(where=["rows/train=3"]) == ["soft labels of b7v3_001"]
+    assert names(where=["teachers="], kind="single") == ["b7v3_001"]
+    assert names(where=["image_size=1024.0", "state!=failed"], kind="single", limit=1) == [
+        "kdb3v3_b71_001"
+    ]
+
+
+def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
+    row = journal.select(kind="single").rows[0]
+    assert row["state"] == "finished"
+    assert row["started"].startswith("20")
+    assert row["link"].startswith("http://127.0.0.1:5000/#/experiments/")
+    assert row["link"].endswith(f"/runs/{row['run_id']}")
+
+
+def test_a_run_that_failed_says_so(journal_of):
+    journal_of({"name": "cut off", "status": "FAILED"}, {"name": "going on", "status": "RUNNING"})
+    assert {row["state"] for row in journal.select().rows} == {"failed", "running"}
+
+
+def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
+    journal_of({"name": "imported"}, {"name": "imported"})
+    first, second = journal.select().rows
+    assert first["experiment"] == second["experiment"] == "imported"
+    assert {first[name] for name in ("parent", "backbone", "changed", "decision")} == {""}
+    assert first["cv_auc"] is None
+
+
+def test_weights_that_someone_wrote_by_hand_do_not_break_the_journal(journal_of):
+    for weights in ("{broken", "[1]", '{"a": "much"}'):
+        journal_of({"name": "a+b", "tags": {"members": "a,b", "weights": weights}})
+    assert {row["members"] for row in journal.select().rows} == {"a b"}
+
+
 def test_sizes_are_sorted_as_numbers(journal):
-    from ranzcr.tracking import journal as shown
+    from ranzcr.tracking.journal import journal as shown
 
     single("b7v3_001", 0.8)  # 1024 px
     single("r200d_staged", 0.8)  # 512 px
@@ -73,7 +112,7 @@ def test_sizes_are_sorted_as_numbers(journal):
 
 
 def test_folds_are_no_rows(journal):
-    from ranzcr.tracking import journal as shown
+    from ranzcr.tracking.journal import journal as shown
 
     experiment = config.load("b7v3_001")
     for fold in (0, 1):
@@ -83,145 +122,61 @@ def test_folds_are_no_rows(journal):
 
 
 def test_the_same_experiment_again_stays_one_row(journal):
-    from ranzcr.tracking import journal as shown
+    from ranzcr.tracking.journal import journal as shown
 
     single("b7v3_001", 0.8)
     single("b7v3_001", 0.9)
     assert list(shown.rows().cv_auc) == [0.9]
 
 
-def test_the_table_shows_cv_with_its_interval_and_weights(filled):
-    text = journal.render(journal.rows())
-    assert "0.9000 [0.850, 0.940]" in text
-    assert "b7v3_001:0.250" in text
-    assert text.index("single") < text.index("pseudo") < text.index("ensemble")
-
-
-def test_csv_has_every_column_and_reads_back(filled):
-    frame = pd.read_csv(io.StringIO(journal.render(journal.rows(), "csv")))
-    assert list(frame.columns) == journal.COLUMNS
-    assert frame.cv_auc[0] == 0.92
-
-
-def test_markdown_is_a_table_per_kind(filled):
-    lines = journal.render(journal.rows(), "md").splitlines()
-    assert lines[0] == "## single"
-    assert all(line.startswith(("|", "#")) or not line for line in lines)
-
-
-def test_html_is_one_page_with_what_people_wrote_escaped(filled):
-    journal.decide("b7v3_001", "<script>keep</script> & go")
-    page = journal.render(journal.rows(), "html")
-    assert page.count("<table>") == page.count("</table>") == 3
-    assert "&lt;script&gt;keep&lt;/script&gt; &amp; go" in page
-    assert "<td>0.9000 [0.850, 0.940]</td>" in page
-    assert not re.search(r"<script|<link|src=|href=|url\(", page)
-
-
-def test_html_has_the_cells_of_markdown(filled):
-    frame = journal.rows()
-    page = re.findall("<t[hd]>(.*?)</t[hd]>", journal.render(frame, "html"))
-    lines = [line for line in journal.render(frame, "md").splitlines() if line.startswith("| ")]
-    markdown = [line[2:-2].split(" | ") for line in lines if "---" not in line]
-    assert page == [cell.strip() for line in markdown for cell in line]
-
-
-def test_an_empty_journal_is_a_page_too(journal):
-    from ranzcr.tracking import journal as shown
-
-    assert "<p>The journal is empty" in shown.render(shown.rows(), "html")
-
-
-def test_an_empty_journal_says_what_to_do(journal):
-    from ranzcr.tracking import journal as shown
-
-    frame = shown.rows()
-    assert list(frame.columns) == shown.COLUMNS
-    assert "journal is empty" in shown.render(frame)
-
-
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: journal.rows("singel"), "no kind 'singel' in the journal; did you mean single"),
-        (lambda: journal.rows(sort="cv"), "no column 'cv' in the journal; did you mean"),
-        (lambda: journal.render(pd.DataFrame(), "pdf"), "no format 'pdf'"),
-        (lambda: journal.set_lb("x", public=97.4), "leaderboard score 97.4: expected an AUC"),
-        (lambda: journal.note("x", " \n"), "the note is empty; say something"),
-        (lambda: journal.decide("x", "no" * 5000), "the decision has 10000 characters; MLflow"),
+        ({"kind": "singel"}, "no kind 'singel' in the journal; did you mean single"),
+        ({"sort": "cv"}, "no column 'cv' in the journal; did you mean cv_auc"),
+        ({"where": ["bakbone=x"]}, "no column 'bakbone' in the journal; did you mean backbone"),
+        ({"where": ["cfg.modl.head=x"]}, "did you mean cfg.model.head"),
+        ({"where": ["auc/ET=1"]}, "did you mean auc/ETT"),
+        ({"where": ["cv_auc"]}, "filter 'cv_auc': expected column, one of"),
+        ({"where": ["cv_auc>"]}, "filter 'cv_auc>': no value after >"),
+        ({"limit": 0}, "limit=0 must be at least 1"),
     ],
 )
-def test_a_wrong_word_is_answered_with_the_nearest(ask, message):
+def test_a_wrong_word_is_answered_with_the_nearest(journal_of, ask, message):
+    journal_of({"name": "a", "metrics": {"auc/ETT": 0.5}, "params": {"cfg.model.head": "gem"}})
     with pytest.raises(ConfigError, match=message):
-        ask()
+        journal.select(**ask)
 
 
-def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
-    run_id = journal.set_lb("b7v3_001", public=0.966)
-    journal.set_lb(run_id[:8], private=0.97)
-    row = journal.rows().set_index("experiment").loc["b7v3_001"]
-    assert (row.lb_public, row.lb_private) == (0.966, 0.97)
-    assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)
-
-
-def test_notes_follow_the_description_line_by_line(filled, monkeypatch):
-    monkeypatch.setenv("RANZCR_AUTHOR", "ada")
-    run_id = journal.note("b7v3_001", "too long\n by half")
-    journal.note(run_id[:8], "again")
-    about, first, second = description(filled, run_id).split("\n\n")
-    assert about == config.load("b7v3_001").about
-    assert re.fullmatch(r"20\d\d-\d\d-\d\d ada: too long by half", first)
-    assert second.endswith(" ada: again")
-
-
-def test_training_again_keeps_the_notes(filled):
-    run_id = journal.note("b7v3_001", "keep me")
-    single("b7v3_001", 0.9)
-    assert "keep me" in description(filled, run_id)
-
-
-def test_a_full_description_is_not_cut(filled):
-    run_id = journal.note("b7v3_001", "a" * 7000)
-    with pytest.raises(TrackingError, match="the description of b7v3_001 would have"):
-        journal.note("b7v3_001", "b" * 1000)
-    assert "b" * 1000 not in description(filled, run_id)
-
-
-def test_a_decision_is_shown_as_it_was_written_and_says_who_and_when(filled, monkeypatch):
-    monkeypatch.setenv("RANZCR_AUTHOR", "ada")
-    run_id = journal.decide("b7v3_001", "drop")
-    journal.decide("b7v3_001", "[/keep] :eyes:")
-    tags = filled.get_run(run_id).data.tags
-    assert (tags["decision"], tags["decided_by"]) == ("[/keep] :eyes:", "ada")
-    assert re.match(r"20\d\d-\d\d-\d\dT", tags["decided_at"])
-    assert "[/keep] :eyes:" in journal.render(journal.rows())
-
-
-@pytest.mark.parametrize(
-    "write", [lambda name: journal.note(name, "x"), lambda name: journal.decide(name, "x")]
-)
-def test_nothing_is_written_to_a_run_that_is_not_there(filled, write):
-    with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
-        write("b7v3_002")
-
-
-def test_an_unknown_name_is_answered_with_the_nearest(filled):
-    with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
-        journal.set_lb("b7v3_002", public=0.9)
+def test_no_journal_an_empty_one_and_no_match_are_told_apart(tmp_path, monkeypatch, request):
+    monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "none"))
+    assert journal.select().silence.startswith(f"No journal yet at {tmp_path / 'none'}/mlflow.db")
+    assert not (tmp_path / "none").exists()  # looking makes nothing
+    request.getfixturevalue("journal")
+    assert journal.select().silence.startswith("The journal is empty: run a pipeline")
+    assert journal.select(kind="single").silence == "No run of the journal is as asked.\n"
 
 
 def test_a_name_of_several_runs_is_refused(filled):
     single("b7v3_001", 0.8, digest="e" * 64)
-    with pytest.raises(TrackingError, match="2 runs are named b7v3_001; give one of"):
-        journal.set_lb("b7v3_001", public=0.9)
+    with pytest.raises(TrackingError, match=r"2 runs are named b7v3_001; give one of \w{8} of 20"):
+        journal.resolve("b7v3_001")
 
 
-def test_the_ui_is_for_this_machine_only(journal, tmp_path):
-    from ranzcr.tracking import journal as shown
+def test_a_run_is_found_by_its_name_its_id_and_how_that_begins(filled):
+    run_id = journal.resolve("b7v3_001")
+    assert journal.resolve(run_id) == journal.resolve(run_id[:8]) == run_id
+    with pytest.raises(TrackingError, match="no run"):
+        journal.resolve(run_id[:7])
 
-    ui = shown.ui_command(port=5050)
-    assert ui.argv[-4:] == ["--host", "127.0.0.1", "--port", "5050"]
-    assert str(tmp_path / "home" / "artifacts") in ui.argv
-    assert ui.env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
-    assert ui.link.startswith("http://127.0.0.1:5050/#/experiments/")
-    assert ui.link.endswith("workflowType=machine_learning")
+
+def test_an_unknown_name_is_answered_with_the_nearest(filled):
+    with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
+        journal.resolve("b7v3_002")
+
+
+def test_an_empty_journal_knows_no_name(journal):
+    from ranzcr.tracking.journal import journal as shown
+
+    with pytest.raises(TrackingError, match="no run 'x': the journal is empty; run a pipeline"):
+        shown.resolve("x")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from ranzcr import predictions
 from ranzcr.data.dataset import Dataset
+from ranzcr.ensemble import bootstrap
 from ranzcr.ensemble.score import Truth
-from ranzcr.errors import ConfigError
+from ranzcr.errors import ConfigError, DataError
+from ranzcr.labels import UID
 from ranzcr.predictions import Predictions
-from ranzcr.tracking import gates, journal, server
+from ranzcr.tracking import server
+from ranzcr.tracking.journal import journal
+from ranzcr.tracking.journal.reading import SHORT
 from ranzcr.tracking.tables import table, to_text
 
 Row = tuple[str, ...]
@@ -34,7 +42,10 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Run B against run A. Rows are (what, A's, B's), those of `aucs` end with B - A."""
+    """Run B against run A. Rows are (what, A's, B's).
+
+    Those of `aucs` end with B - A and, where it was tested, how probably B is better.
+    """
 
     names: tuple[str, str]
     runs: list[Row]  # what each run is, has as inputs, and scored
@@ -43,33 +54,45 @@ class Difference:
     verdict: str  # one line: how probably B is better, or why that is not known
 
 
+@dataclass(frozen=True)
+class _Test:
+    """The paired patient bootstrap: its verdict, and for "macro" and each label its chance."""
+
+    verdict: str
+    chances: Mapping[str, float] = field(default_factory=dict)
+
+
 def compare(a: str, b: str, data: Path | None = None) -> Difference:
     """Compare two top-level runs.
 
     Args:
         a: see `journal.resolve`.
         b: the same.
-        data: the prepared data set that both were made on, for the paired bootstrap.
+        data: the prepared data set that both were made on, for the paired bootstrap; the one that
+            the journal notes where None, if it is on this machine.
 
-    Raises TrackingError for an unknown run, ConfigError where `data` is another data set.
+    Raises TrackingError for an unknown run, ConfigError where both are the same one and where
+    `data` is another data set.
     """
-    client = server.connect()
     ids = journal.resolve(a), journal.resolve(b)
+    if ids[0] == ids[1]:
+        raise ConfigError(f"{a} and {b} are one run, {ids[0][:SHORT]}; give two to compare")
+    client = server.connect()
     with server.translated(client.tracking_uri):
         first, second = (client.get_run(run_id) for run_id in ids)
     digests = [run.data.tags.get("dataset_digest", "") for run in (first, second)]
     comparable = digests[0] == digests[1]
     if comparable:
-        verdict = _verdict(client, first, second, data)
+        test = _tested(client, first, second, data)
     else:
         of = " and ".join(digest[:_DIGEST] or "none" for digest in digests)
-        verdict = f"A and B were made on different data sets ({of}): scores are not compared."
+        test = _Test(f"A and B were made on different data sets ({of}): scores are not compared.")
     return Difference(
         (_name(first), _name(second)),
         _described(first, second),
         _settings(first, second),
-        _aucs(first.data.metrics, second.data.metrics) if comparable else [],
-        verdict,
+        _aucs(first.data.metrics, second.data.metrics, test.chances) if comparable else [],
+        test.verdict,
     )
 
 
@@ -80,7 +103,8 @@ def render(found: Difference) -> str:
     if found.settings:
         tables.append(table("settings that differ", headings, found.settings))
     if found.aucs:
-        tables.append(table("AUC", [*headings, "B - A"], found.aucs))
+        more = ["B - A", "B is better"][: len(found.aucs[0]) - len(headings)]
+        tables.append(table("AUC", [*headings, *more], found.aucs))
     return to_text(tables) + found.verdict + "\n"
 
 
@@ -101,7 +125,7 @@ def _description(run: MlflowRun) -> dict[str, str]:
     for what in ("data", "git commit", "soft labels"):
         inputs[what] = inputs[what][:_DIGEST]
     return {
-        "run": run.info.run_id[: journal.SHORT],
+        "run": run.info.run_id[:SHORT],
         "kind": tags["kind"],
         **inputs,
         "members": journal.members(tags),
@@ -119,12 +143,17 @@ def _settings(a: MlflowRun, b: MlflowRun) -> list[Row]:
     return [row for row in rows if row[1] != row[2]]
 
 
-def _aucs(a: Mapping[str, float], b: Mapping[str, float]) -> list[Row]:
+def _aucs(
+    a: Mapping[str, float], b: Mapping[str, float], chances: Mapping[str, float]
+) -> list[Row]:
     labels = sorted(name for name in {*a, *b} if name.startswith("auc/"))
     names = {"cv_auc": "macro", **{name: name.removeprefix("auc/") for name in labels}}
-    return [
+    rows = [
         _auc(shown, a.get(name), b.get(name)) for name, shown in names.items() if name in {*a, *b}
     ]
+    if not chances:
+        return rows
+    return [(*row, _chance(chances.get(row[0], math.nan))) for row in rows]
 
 
 def _auc(label: str, a: float | None, b: float | None) -> Row:
@@ -132,29 +161,67 @@ def _auc(label: str, a: float | None, b: float | None) -> Row:
     return (label, *shown, "" if a is None or b is None else f"{b - a:+.4f}")
 
 
-def _verdict(client: MlflowClient, a: MlflowRun, b: MlflowRun, data: Path | None) -> str:
+def _chance(chance: float) -> str:
+    return "" if math.isnan(chance) else f"{chance:.3f}"
+
+
+def _tested(client: MlflowClient, a: MlflowRun, b: MlflowRun, data: Path | None) -> _Test:
     """How probably B is better, by the paired patient bootstrap; else how to find out."""
     digest = a.data.tags.get("dataset_digest", "")
-    if data is None:
-        return (
-            "Is B better? Give --data DATASET, the folder of data set "
-            f"{digest[:_DIGEST]}, for the paired patient bootstrap."
+    prepared = _open(data, digest) if data is not None else _noted((a, b), digest)
+    if prepared is None:
+        return _Test(
+            f"Is B better? Give --data DATASET, the folder of data set {digest[:_DIGEST]}, for "
+            "the paired patient bootstrap; it is not where the journal notes it."
         )
-    prepared = _open(data, digest)
     of_a, of_b = (_out_of_fold(client, run, prepared) for run in (a, b))
     if of_a is None or of_b is None:
         silent = a if of_a is None else b
-        return (
-            f"Is B better? Run {silent.info.run_id[: journal.SHORT]} has no out-of-fold "
-            "predictions in the journal; ranzcr evaluate and ranzcr blend write them."
+        return _Test(
+            f"Is B better? Run {silent.info.run_id[:SHORT]} has no out-of-fold predictions in the "
+            "journal; ranzcr evaluate and ranzcr blend write them."
         )
-    chance, studies = gates.chance_of_being_better(of_b, of_a, _truth(prepared))
-    if math.isnan(chance):
-        return f"Is B better? Not known: no label has both classes in {studies} common studies."
-    return (
-        f"B is better than A with probability {chance:.3f} (paired patient bootstrap, {studies} "
-        "common studies)."
+    return _paired(of_a, of_b, prepared)
+
+
+def _paired(a: Predictions, b: Predictions, prepared: Dataset) -> _Test:
+    """B against A on the studies that both predict."""
+    train = prepared.table.iloc[prepared.rows("train")]
+    both = train[train[UID].isin(a.uids) & train[UID].isin(b.uids)]
+    known, uids = Truth.of_table(both, prepared.schema), both[UID].to_numpy()
+    unknown = f"Is B better? Not known: no label has both classes in {len(uids)} common studies."
+    if not len(uids):
+        return _Test(unknown)
+    of_a, of_b = (part.aligned(uids).values for part in (a, b))
+    macro, labels = bootstrap.paired_labels(known.targets, of_b, of_a, known.groups)
+    if math.isnan(macro):
+        return _Test(unknown)
+    return _Test(
+        f"B is better than A with probability {macro:.3f} (paired patient bootstrap, {len(uids)} "
+        "common studies).",
+        {"macro": macro, **dict(zip(prepared.schema.names, labels, strict=True))},
     )
+
+
+def _noted(runs: Iterable[MlflowRun], digest: str) -> Dataset | None:
+    """The data set where its runs say that it lies; None where it is not there."""
+    inputs = (run.inputs.dataset_inputs if run.inputs else [] for run in runs)
+    sources = [used.dataset.source for noted in inputs for used in noted]
+    for folder in filter(None, map(_folder, sources)):
+        with suppress(DataError, OSError):
+            prepared = Dataset.open(folder)
+            if prepared.digest == digest:
+                return prepared
+    return None
+
+
+def _folder(source: str) -> Path | None:
+    """The folder that MLflow notes as a data set's source, if it is one of a file system."""
+    try:
+        uri = urlparse(json.loads(source)["uri"])
+    except (ValueError, KeyError, TypeError):  # noted by someone else
+        return None
+    return Path(url2pathname(uri.path)) if uri.scheme == "file" else None
 
 
 def _open(data: Path, digest: str) -> Dataset:
@@ -179,13 +246,3 @@ def _out_of_fold(client: MlflowClient, run: MlflowRun, prepared: Dataset) -> Pre
             return None
         file = client.download_artifacts(run_id, path, scratch)
         return predictions.read(file, prepared.schema, prepared.digest)
-
-
-def _truth(prepared: Dataset) -> gates.Truth:
-    known = Truth.of_table(prepared.table.iloc[prepared.rows("train")], prepared.schema)
-    return gates.Truth(
-        dataset_digest=prepared.digest,
-        uids=known.uids,
-        targets=known.targets,
-        patients=known.groups,
-    )

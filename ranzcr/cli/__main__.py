@@ -1,0 +1,5 @@
+"""`python -m ranzcr.cli ...` is `ranzcr ...`."""
+
+from ranzcr.cli import main
+
+main()

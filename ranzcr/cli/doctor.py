@@ -1,0 +1,75 @@
+"""`ranzcr doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ranzcr.tracking.doctor import Finding
+
+
+def doctor(
+    mlflow: Annotated[
+        str | None,
+        typer.Option("--mlflow", help="Its URI; the journal in use if not set."),
+    ] = None,
+    artifact_mb: Annotated[
+        int, typer.Option("--artifact-mb", min=1, help="Size of the artifact sent and fetched.")
+    ] = 200,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look at KFP and Kubernetes instead of MLflow.")
+    ] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="With --cluster: what this hardware asks for.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="With --cluster: is it in its registry?")
+    ] = None,
+) -> None:
+    """Check that an MLflow, or a cluster, does all that is asked of it; exit code 2 if not.
+
+    Example: ranzcr doctor --mlflow http://mlflow:5000
+
+    Example: ranzcr doctor --cluster --profile gpu-small
+    """
+    from ranzcr.errors import ConfigError
+
+    if cluster and mlflow is not None:
+        raise ConfigError("give either --cluster or --mlflow")
+    if not cluster and (profile or image):
+        raise ConfigError("--profile and --image go with --cluster")
+    if cluster:
+        _examine_cluster(profile, image)
+    else:
+        _examine_mlflow(mlflow, artifact_mb)
+
+
+def _examine_mlflow(uri: str | None, artifact_mb: int) -> None:
+    import os
+
+    from ranzcr.tracking import doctor as examination
+    from ranzcr.tracking import server
+
+    if uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    _tell(examination.examine(server.tracking_uri(), artifact_mb), len(examination.CHECKS))
+
+
+def _examine_cluster(profile: str | None, image: str | None) -> None:
+    from pipelines import doctor as examination
+
+    _tell(examination.examine(profile, image), len(examination.checks(profile, image)))
+
+
+def _tell(findings: Iterator[Finding], total: int) -> None:
+    """Print them when all are made; exit code 2 where one is a failure."""
+    from ranzcr.progress import track
+    from ranzcr.tracking import doctor as examination
+
+    found = list(track(findings, "checks", total=total))
+    typer.echo(examination.render(found), nl=False)
+    if any(finding.outcome == examination.FAIL for finding in found):
+        raise typer.Exit(2)

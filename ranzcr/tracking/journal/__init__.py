@@ -1,0 +1,1 @@
+"""The lab journal: read, shown, compared, drawn, and filled from tables."""

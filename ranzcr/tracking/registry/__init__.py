@@ -1,0 +1,1 @@
+"""The registered models: candidates, gates, promotion, the ledger, who may do what."""

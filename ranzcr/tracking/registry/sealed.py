@@ -1,0 +1,23 @@
+"""Records kept as tags of the registry: JSON with its own hash, so that an edit is noticed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ranzcr.files import hash_json
+
+
+def seal(value: dict[str, Any]) -> str:
+    """The record as text."""
+    return json.dumps({**value, "hash": hash_json(value)})
+
+
+def unseal(text: str | None) -> dict[str, Any] | None:
+    """The record; None where there is none, or where it is not what was sealed."""
+    try:
+        stored = json.loads(text or "")
+        claimed = stored.pop("hash")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return stored if hash_json(stored) == claimed else None

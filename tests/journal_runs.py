@@ -1,0 +1,78 @@
+"""Runs for a journal: real ones by the run context, and rows as an importer writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from ranzcr import config
+from ranzcr.tracking import context, server
+from ranzcr.tracking.journal.entries import Entry
+
+DIGEST = "d" * 64
+
+
+def single(name, cv, lo=None, hi=None, digest=DIGEST):
+    """One trained fold of a packaged experiment, and the score of its row."""
+    experiment = config.load(name)
+    with context.fold_run(experiment, dataset_digest=digest, fold=0, labels=["A"]) as fold:
+        pass
+    with context.single_run_of(fold.run_id) as run:
+        run.log_metrics({"cv_auc": cv, "cv_auc_lo": lo, "cv_auc_hi": hi})
+    return run.run_id
+
+
+def pseudo(teacher="b7v3_001"):
+    with context.pseudo_run(
+        teachers=[teacher], counts={"train": 3}, dataset_digest=DIGEST, digest="x"
+    ) as run:
+        return run.run_id
+
+
+def ensemble(weights: Mapping[str, float], cv):
+    with context.ensemble_run(weights, method="weights", dataset_digest=DIGEST, digest="x") as run:
+        run.log_metrics({"cv_auc": cv})
+        return run.run_id
+
+
+def row(
+    client: MlflowClient,
+    started: int,
+    *,
+    name: str,
+    kind: str = "single",
+    status: str = "FINISHED",
+    tags: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    size: int | None = None,
+) -> str:
+    """A row that someone else wrote: only what is given is known. Started in milliseconds."""
+    place = server.experiment_id(client)
+    told = {"kind": kind, **(tags or {})}
+    run_id = client.create_run(place, start_time=started, tags=told, run_name=name).info.run_id
+    known = {**(params or {}), **({"cfg.data.image_size": str(size)} if size else {})}
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, value, started, 0) for key, value in (metrics or {}).items()],
+        params=[Param(key, value) for key, value in known.items()],
+        tags=[RunTag("experiment", name)],
+    )
+    if status != "RUNNING":
+        client.set_terminated(run_id, status, started + 1000)
+    return run_id
+
+
+def comparable(entries: Iterable[Entry]) -> list[tuple]:
+    """Entries as plain values, NaN as a word: it does not equal itself."""
+    return [
+        (
+            *(entry.run_id, entry.name, entry.status, entry.started),
+            *(dict(entry.tags), dict(entry.params)),
+            {key: "nan" if math.isnan(value) else value for key, value in entry.metrics.items()},
+        )
+        for entry in entries
+    ]

@@ -1,0 +1,33 @@
+"""A journal whose disk is full says so in one line, and nothing of the call is in it."""
+
+import pytest
+from mlflow.entities import Metric
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from ranzcr.errors import TrackingError
+from ranzcr.tracking import server
+
+
+@pytest.fixture
+def no_room(journal):
+    """SQLite itself refuses each further page, as on a full disk."""
+
+    def limit(connection, *_):
+        connection.execute("PRAGMA max_page_count = 1")  # is raised to what is in use
+
+    run = journal.create_run(server.experiment_id(journal))
+    event.listen(Engine, "checkout", limit)
+    yield run.info.run_id
+    event.remove(Engine, "checkout", limit)
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written(journal, no_room):
+    metrics = [Metric(f"metric {n}", 0.5, n, 0) for n in range(1000)]
+    with (
+        pytest.raises(TrackingError, match="has no disk space left; make room there") as caught,
+        server.translated(journal.tracking_uri),
+    ):
+        journal.log_batch(no_room, metrics=metrics, synchronous=True)
+    assert "\n" not in str(caught.value)
+    assert journal.get_run(no_room).data.metrics == {}
