@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import postgres
 import pytest
 import swift
-from processes import free_ports, running, wait_until
+from mlflow_servers import Account, MlflowServer, account, become
 
 REPOSITORY = Path(__file__).parent.parent.parent
-BUCKET = "ranzcr"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +52,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             aws_secret_access_key=swift.SECRET,
             region_name="us-east-1",
         )
-        client.create_bucket(Bucket=BUCKET)
+        client.create_bucket(Bucket=swift.BUCKET)
         yield environment
 
 
@@ -62,27 +60,57 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def mlflow_server(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real `mlflow server` with its artifacts on S3; clients reach both through it."""
     folder = tmp_path_factory.mktemp("mlflow")
-    (port,) = free_ports(1)
-    uri = f"http://127.0.0.1:{port}"
-    command = [
-        Path(sys.executable).parent / "mlflow",
-        *("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--serve-artifacts"),
-        *("--artifacts-destination", f"s3://{BUCKET}/artifacts"),
+    destination = f"s3://{swift.BUCKET}/artifacts"
+    with MlflowServer(folder, artifacts=destination, environment=s3) as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Cluster]:
+    """A real PostgreSQL, empty."""
+    binaries = postgres.binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (/usr/lib/postgresql/*/bin); apt install it")
+    with postgres.serving(binaries) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def guarded_server(
+    s3: dict[str, str], postgresql: postgres.Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    """A real `mlflow server` as a team runs it: PostgreSQL, S3, basic-auth, two workers.
+
+    Clients prove who they are with an account: at first there is `admin` alone.
+    """
+    server = MlflowServer(
+        tmp_path_factory.mktemp("guarded"),
+        backend=postgresql.database("mlflow"),
+        artifacts=f"s3://{swift.BUCKET}/guarded",
+        auth_database=postgresql.database("mlflow_auth"),
+        options=("--workers", "2", "--allowed-hosts", "mlflow,mlflow:*,127.0.0.1:*"),
+        environment=s3,
+    )
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def team(
+    guarded_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Account]:
+    """Accounts on `guarded_server` by role: viewer, trainer, approver, admin."""
+    from ranzcr.tracking.registry import role_setup
+
+    people = {role: account(f"the-{role}") for role in ("viewer", "trainer", "approver")}
+    file = tmp_path_factory.mktemp("team") / "roles.yaml"
+    lines = [
+        f"  {who.name}: {{role: {role}, password_file: {role}}}" for role, who in people.items()
     ]
-    environment = {
-        **s3,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        # the server starts `python -m uvicorn` from PATH
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    with running(command, folder / "server.log", environment):
-        wait_until(lambda: _healthy(uri), f"mlflow server; see {folder / 'server.log'}")
-        yield uri
-
-
-def _healthy(uri: str) -> bool:
-    try:
-        return urllib.request.urlopen(f"{uri}/health", timeout=1).status == 200
-    except OSError:
-        return False
+    file.write_text("\n".join(["users:", *lines]))
+    for role, who in people.items():
+        (file.parent / role).write_text(who.password)
+    with pytest.MonkeyPatch.context() as patch:
+        become(guarded_server, guarded_server.admin, patch)
+        role_setup.set_up(file, print)
+    return {**people, "admin": guarded_server.admin}

@@ -21,27 +21,22 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-@contextmanager
-def running(
+def start(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[subprocess.Popen]:
-    """Run a server, its output in `log`, and end it and its children with the block."""
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
+) -> subprocess.Popen:
+    """Run a server in a session of its own, its output added to `log`."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
             [str(word) for word in command],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        _end(process)
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Ask the process's own session to end, then insist."""
+def end(process: subprocess.Popen) -> None:
+    """Ask the process and its children to end, then insist."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -52,6 +47,18 @@ def _end(process: subprocess.Popen) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """Run a server, its output in `log`, and end it and its children with the block."""
+    process = start(command, log, environment)
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def wait_until(ready: Callable[[], bool], what: str, seconds: float = 90) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from processes import free_ports, running, wait_until
 
 KEY, SECRET = "ranzcr:admin", "swift-secret"
+BUCKET = "ranzcr"
 FILTERS = (
     "catch_errors gatekeeper healthcheck listing_formats s3api tempauth bulk slo dlo "
     "versioned_writes symlink"

@@ -1,0 +1,89 @@
+"""Importing a table to a real server: many rows at once, lost answers, a server that dies."""
+
+import pytest
+from mlflow_servers import MlflowServer
+from proxy import LossyProxy
+
+from ranzcr.errors import TrackingError
+from ranzcr.tracking import server
+from ranzcr.tracking.journal import journal
+from ranzcr.tracking.journal.sheets import importing
+
+ROWS = 24
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory):
+    """A server of this module's own: a test kills it and starts it again."""
+    with MlflowServer(tmp_path_factory.mktemp("mortal")) as running:
+        yield running
+
+
+@pytest.fixture
+def lossy(mortal, monkeypatch):
+    with LossyProxy(mortal.port).serving() as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        yield proxy
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(name, *changes):
+        lines = [f"{name}_{number},0.9{number:02d},light" for number in range(ROWS)]
+        text = "\n".join(["Model,CV,Augs", *lines])
+        for old, new in changes:
+            text = text.replace(old, new)
+        (tmp_path / f"{name}.csv").write_text(text)
+        return tmp_path / f"{name}.csv"
+
+    return write
+
+
+def names(start):
+    found = journal.rows().experiment
+    return sorted(name for name in found if name.startswith(f"{start}_"))
+
+
+def all_of(start):
+    return sorted(f"{start}_{number}" for number in range(ROWS))
+
+
+def test_rows_are_made_once_though_answers_are_lost(lossy, table):
+    lossy.lose("/runs/create", "/runs/update", "/runs/log-batch")
+    importing.run(table("lost"))
+    assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
+    assert names("lost") == all_of("lost")
+    assert importing.run(table("lost")).plan.summary() == f"0 new, 0 changed, {ROWS} same"
+    client = server.connect()
+    begun = client.search_runs([server.experiment_id(client)], "tags.imported_cells = 'unfinished'")
+    assert begun == []
+
+
+def test_edits_and_replacements_reach_a_server(lossy, table):
+    importing.run(table("edit"))
+    edited = table("edit", ("0.901", "0.899"), ("edit_2,0.902,light", "edit_2,0.902,heavy"))
+    assert importing.run(edited).plan.summary() == f"0 new, 2 changed, {ROWS - 2} same"
+    assert importing.run(edited).plan.summary() == f"0 new, 0 changed, {ROWS} same"
+    assert names("edit") == all_of("edit")
+
+
+def test_an_import_that_loses_its_server_is_finished_by_the_next(mortal, lossy, table, monkeypatch):
+    real, calls = importing.writing._log, []
+
+    def killing(*arguments):
+        calls.append(1)
+        if len(calls) == ROWS // 2:
+            mortal.kill()
+        real(*arguments)
+
+    monkeypatch.setattr(importing.writing, "_log", killing)
+    monkeypatch.setattr(server, "_PATIENCE", 1)
+    with pytest.raises(
+        TrackingError, match=f"of {ROWS} changes are written, import dead.csv again"
+    ):
+        importing.run(table("dead"))
+    monkeypatch.setattr(importing.writing, "_log", real)
+    mortal.start()
+    assert 0 < len(names("dead")) < ROWS
+    importing.run(table("dead"))
+    assert names("dead") == all_of("dead")

@@ -1,0 +1,187 @@
+"""A real server that is killed, and one whose answers are lost on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from journal_fixtures import PASSED
+from mlflow_servers import MlflowServer
+from proxy import LossyProxy
+
+from ranzcr import config
+from ranzcr.tracking import context, outbox, runs, server
+from ranzcr.tracking.registry import registry
+
+RANZCR = Path(sys.executable).parent / "ranzcr"
+DIGEST = "d" * 64
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory):
+    """A server of this module's own: its tests kill it and start it again."""
+    with MlflowServer(tmp_path_factory.mktemp("mortal")) as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def lossy(mortal, home, monkeypatch):
+    with LossyProxy(mortal.port).serving() as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        yield proxy
+
+
+def fold_run(name, fold=0, digest=DIGEST):
+    return context.fold_run(config.load(name), dataset_digest=digest, fold=fold, labels=["a"])
+
+
+def losses(client, run_id):
+    return [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")]
+
+
+TRAINING = f"""
+import sys
+from ranzcr import config
+from ranzcr.tracking import context
+with context.fold_run(
+    config.load("b7v3_001"), dataset_digest="{DIGEST}", fold=0, labels=["a"]
+) as run:
+    for epoch in range(300):
+        if epoch in (100, 200):
+            print(run.run_id, flush=True)
+            sys.stdin.readline()
+        run.log_epoch(epoch, {{"loss": float(epoch)}})
+    run.log_text("weights", "weights.txt")
+    if sys.argv[1] == "killed":
+        print("logged", flush=True)
+        sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def training(mortal, home, monkeypatch):
+    """Starts a training of 300 epochs that waits before epochs 100 and 200."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mortal.uri)
+    started = []
+
+    def start(end):
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRAINING, end],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def go_on(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def flush():
+    done = subprocess.run([RANZCR, "journal", "flush"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_training_outlives_its_server_and_loses_nothing(mortal, training):
+    process = training("ended")
+    run_id = process.stdout.readline().strip()
+    mortal.kill()
+    go_on(process)
+    process.stdout.readline()
+    go_on(process)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "wait in" in said
+    mortal.start()
+    assert "sent " in flush()
+    client = server.connect()
+    assert losses(client, run_id) == [(epoch, float(epoch)) for epoch in range(300)]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(run_id)] == ["weights.txt"]
+    assert flush() == "sent 0 entries\n"
+
+
+def test_a_training_killed_while_its_server_is_dead_loses_nothing(mortal, training):
+    process = training("killed")
+    run_id = process.stdout.readline().strip()
+    mortal.kill()
+    go_on(process)
+    process.stdout.readline()
+    go_on(process)
+    assert process.stdout.readline() == "logged\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    mortal.start()
+    assert run_id in flush()
+    client = server.connect()
+    assert losses(client, run_id) == [(epoch, float(epoch)) for epoch in range(300)]
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
+def test_a_server_killed_in_the_middle_of_a_batch_has_each_value_once(
+    mortal, home, monkeypatch, capfd
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mortal.uri)
+    monkeypatch.setattr(outbox, "_GRACE", 0)
+    with fold_run("kdb3v3_b71_001") as run:
+        for epoch in range(20_000):
+            run.log_epoch(epoch, {"loss": float(epoch)})
+        client = server.connect()
+        end = time.monotonic() + 60
+        while not losses(client, run.run_id):  # the thread has begun to send
+            assert time.monotonic() < end
+        mortal.kill()
+    assert "wait in" in capfd.readouterr().err
+    mortal.start()
+    outbox.recover(client)
+    found = losses(client, run.run_id)
+    assert found == [(epoch, float(epoch)) for epoch in range(20_000)]
+
+
+def test_a_run_is_made_once_though_the_answer_is_lost(lossy, mortal):
+    lossy.lose("/runs/create", "/runs/log-batch", "/runs/update")
+    with fold_run("smoke_a", digest="e" * 64) as run:
+        run.log_epoch(0, {"loss": 1.0})
+        key = server.connect().get_run(run.run_id).data.tags[runs.KEY]
+    assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
+    client = server.connect()
+    everything = client.search_runs(
+        [server.experiment_id(client)], f"tags.{runs.KEY} = '{key}'", run_view_type=3
+    )
+    assert [found.info.run_id for found in everything] == [run.run_id]
+    assert losses(client, run.run_id) == [(0, 1.0)]
+
+
+def test_a_model_version_is_made_once_though_the_answer_is_lost(
+    lossy, ensemble_folder, blend_folder
+):
+    lossy.lose("/registered-models/create", "/model-versions/create")
+    with context.ensemble_run(
+        {"tiny": 1.0}, dataset_digest=DIGEST, method="weights", digest="b" * 64
+    ) as run:
+        pass
+    registry.register(ensemble_folder, blend_folder, run.run_id, {"blend_digest": "b" * 64}, PASSED)
+    assert sorted(lossy.lost) == ["/model-versions/create", "/registered-models/create"]
+    client = server.connect()
+    assert len(client.search_model_versions(f"name = '{registry.CANDIDATES}'")) == 1

@@ -1,0 +1,147 @@
+"""The whole pipeline under KFP's own MLflow plugin, on a real server: each run is accounted for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from plugin_emulator import Plugin
+
+from ranzcr import cli, config
+from ranzcr.tracking.journal import journal, lineage
+
+FOLDS = 5
+RANZCR = Path(sys.executable).parent / "ranzcr"
+QUICK = (
+    *("--set", "data.image_size=64", "--set", "training.recipe.train.epochs=1"),
+    *("--set", "training.recipe.train.warmup_epochs=0"),
+)
+RUN = (
+    *("pipeline", "run", "competition", "--first", "smoke_a", "--second", "smoke_student"),
+    *("--folds", str(FOLDS), "--parallel", "2", *QUICK),
+)
+# Two epochs on a few phantoms learn nothing; the tasks behind the gate are to run all the same.
+GATES = (
+    "{cv: {at_least: 0}, calibration: {at_most: 1},"
+    " champion: {required: false}, labels: {required: false}}"
+)
+STAGES = ("ingest", "prepare", "plan", "plan-2", "evaluate", "evaluate-2", "pseudo")
+TASKS = (*STAGES, "blend", "export", "register", "promote", "bundle")
+DAGS = ("first-stage", "second-stage", "gate-passed")
+
+
+@pytest.fixture(scope="module")
+def ran(competition, mlflow_server, tmp_path_factory):
+    """The plugin, and every run that the pipeline left on the server."""
+    plugin = Plugin(mlflow_server, "kfp-default")
+    folder = tmp_path_factory.mktemp("plugin")
+    gates = folder / "gates.yaml"
+    gates.write_text(GATES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+        patch.setenv("RANZCR_HOME", str(folder / "home"))
+        patch.setenv("RANZCR_CODE", "")  # the run sets it: put it back after the tests
+        before = {run.info.run_id for run in all_runs(plugin.client)}
+        with plugin.pipeline_run("competition"):
+            data = ("--data", str(competition), "--gates", str(gates))
+            cli.app([*RUN, *data], standalone_mode=False)
+        made = [run for run in all_runs(plugin.client) if run.info.run_id not in before]
+    return plugin, made
+
+
+@pytest.fixture
+def tracked(ran, mlflow_server, monkeypatch):
+    """The same, with the journal on that server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    return ran
+
+
+def all_runs(client: MlflowClient):
+    return client.search_runs([place.experiment_id for place in client.search_experiments()])
+
+
+def of_kind(runs, kind):
+    return [run for run in runs if run.data.tags.get("kind") == kind]
+
+
+def test_there_are_the_plugins_runs_and_the_journals_rows_and_no_others(tracked):
+    plugin, made = tracked
+    rows = [run for run in made if run.info.experiment_id != plugin.experiment_id]
+    kinds = Counter(run.data.tags["kind"] for run in rows)
+    assert kinds == {"single": 2, "pseudo": 1, "ensemble": 1}
+    trained_and_predicted = 2 * FOLDS * 2  # in each of two loops
+    pipeline = 1
+    assert len(made) - len(rows) == pipeline + len(TASKS) + len(DAGS) + trained_and_predicted
+    assert {run.info.status for run in made} == {"FINISHED"}
+
+
+def test_each_fold_is_one_task_run_with_its_name(tracked):
+    plugin, made = tracked
+    folds = of_kind(made, "fold")
+    assert sorted(run.info.run_name for run in folds) == [
+        f"{name} fold {fold}" for name in ("smoke_a", "smoke_student") for fold in range(FOLDS)
+    ]
+    assert {run.info.experiment_id for run in folds} == {plugin.experiment_id}
+    for run in folds:
+        name, fold = run.data.tags["experiment"], run.data.tags["fold"]
+        assert run.info.run_name == f"{name} fold {fold}"
+
+
+def test_no_batch_of_the_plugins_is_refused_and_no_value_of_ours_is_missing(tracked):
+    plugin, made = tracked
+    assert plugin.refused == []
+    batch = config.load("smoke_a").data.batch_size
+    for run in of_kind(made, "fold"):
+        assert run.data.params["fold"] == f'"{run.data.tags["fold"]}"'
+        assert run.data.params["cfg.data.batch_size"] == str(batch)
+        assert {"loss", "valid_auc", "seconds"} <= set(run.data.metrics)
+
+
+def test_the_journal_knows_the_folds_that_lie_below_the_pipelines_run(tracked):
+    _, made = tracked
+    for row in of_kind(made, "single"):
+        assert row.data.tags["folds"] == str(FOLDS)
+        assert "cv_auc" in row.data.metrics
+        assert row.inputs.dataset_inputs
+
+
+def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
+    _, made = tracked
+    (blend,) = of_kind(made, "ensemble")
+    text = lineage.render(lineage.trace(blend.info.run_id))
+    assert "not in the journal" not in text
+    for node in ("data ", "folds ", "single smoke_a", "soft labels of smoke_a", "smoke_student"):
+        assert node in text
+
+
+def test_the_journal_shows_its_rows_beside_the_plugins(tracked):
+    _, made = tracked
+    shown = set(journal.rows().run_id)
+    rows = {run.info.run_id for kind in journal.KINDS for run in of_kind(made, kind)}
+    assert rows <= shown
+    assert not shown & {run.info.run_id for run in made} - rows
+
+
+def test_of_two_devices_only_the_first_logs(dataset, mlflow_server, tmp_path):
+    """Two processes train; each epoch is in the task's run once, and there is no other run."""
+    plugin = Plugin(mlflow_server, "kfp-two-devices")
+    task = plugin.client.create_run(plugin.experiment_id, run_name="train").info.run_id
+    given = {
+        "MLFLOW_TRACKING_URI": mlflow_server,
+        "MLFLOW_RUN_ID": task,
+        "MLFLOW_EXPERIMENT_ID": plugin.experiment_id,
+        "RANZCR_HOME": str(tmp_path / "home"),
+    }
+    train = ("train", "smoke_a", "--data", dataset, "--fold", "0", "-o", tmp_path / "model")
+    command = [RANZCR, *train, "--devices", "2", *QUICK]
+    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = plugin.client.search_runs([plugin.experiment_id])
+    assert run.info.run_name == "smoke_a fold 0"
+    history = plugin.client.get_metric_history(task, "loss")
+    assert [metric.step for metric in history] == [1]

@@ -1,0 +1,186 @@
+"""The journal's views in a real browser, as a link opens them for one who was never there."""
+
+import os
+import re
+from pathlib import Path
+
+import chromium
+import pytest
+from mlflow_servers import MlflowServer
+from playwright.sync_api import expect
+
+from ranzcr import config
+from ranzcr.errors import TrackingError
+from ranzcr.tracking import context
+from ranzcr.tracking.journal import views
+
+DIGEST = "d" * 64
+LABELS = ["ETT - Abnormal", "CVC - Normal"]
+SINGLES = {  # experiment -> CV, public and private leaderboard; the last was never sent in
+    "kdb4v3_b71_001": (0.957, 0.966, 0.970),
+    "b7v3_001": (0.951, 0.960, 0.964),
+    "r200d_staged": (0.948, 0.959, 0.961),
+    "smoke_a": (0.803, None, None),
+}
+ENSEMBLE = "kdb4v3_b71_001+r200d_staged"
+CV, LB = ["cv_auc", "cv_auc_lo", "cv_auc_hi"], ["lb_public", "lb_private"]
+WITH_LB = [ENSEMBLE, "kdb4v3_b71_001", "b7v3_001", "r200d_staged"]
+
+
+@pytest.fixture(scope="module")
+def links(tmp_path_factory):
+    """The views of a journal on a server of its own: name -> link."""
+    with (
+        MlflowServer(tmp_path_factory.mktemp("views")) as server,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        m.setenv("MLFLOW_TRACKING_URI", server.uri)
+        m.setenv("RANZCR_HOME", str(tmp_path_factory.mktemp("home")))
+        fill_journal()
+        yield {link.name: link.url for link in views.provision(["b7v3_001"]).links}
+
+
+def fill_journal():
+    """Single models of two folds, soft labels and an ensemble, with the scores above."""
+    for name, (cv, public, private) in SINGLES.items():
+        train(config.load(name), cv, {"lb_public": public, "lb_private": private})
+    teachers = {"teachers": ["b7v3_001"], "dataset_digest": DIGEST, "digest": "soft"}
+    with context.pseudo_run(**teachers, counts={"train": 2}):
+        pass
+    weights = dict.fromkeys(ENSEMBLE.split("+"), 0.5)
+    blend = {"dataset_digest": DIGEST, "method": "weights", "digest": "blend"}
+    with context.ensemble_run(weights, **blend) as run:
+        run.log_metrics({**scores(0.961), "lb_public": 0.969, "lb_private": 0.972})
+
+
+def train(experiment, cv, leaderboard):
+    for fold in (0, 1):
+        told = {"dataset_digest": DIGEST, "fold": fold, "labels": LABELS}
+        with context.fold_run(experiment, **told, teachers=experiment.teachers) as run:
+            for epoch in range(3):
+                run.log_epoch(epoch, {"val_auc": cv - 0.1 / 2**epoch, "val_loss": 1 - cv})
+            run.log_metrics({"valid_auc": cv + 0.001 * fold, "gpu_hours": 1.5, "seconds": 5400})
+    with context.single_run_of(run.run_id) as single:
+        single.log_metrics({**scores(cv), **leaderboard})
+
+
+def scores(cv):
+    interval = {"cv_auc": cv, "cv_auc_lo": cv - 0.01, "cv_auc_hi": cv + 0.01}
+    return {**interval, **{f"auc/{label}": cv for label in LABELS}}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if chromium.executable() is None:
+        pytest.skip("Chromium is not installed; apt install chromium")
+    with chromium.running() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(browser, links, request, tmp_path):
+    """Opens a view's link in a browser that knows nothing; keeps a picture of what came of it."""
+    folder = Path(os.environ.get("RANZCR_SCREENSHOTS", tmp_path))
+    with chromium.fresh_page(browser, width=2400, height=1000) as page:
+
+        def go(name):
+            page.goto(links[name])
+            expect(page.get_by_test_id("saved-views-trigger")).to_have_text(name)
+            return page
+
+        yield go
+        page.screenshot(path=folder / f"{request.node.name}.png")
+
+
+def expect_runs(page, names):
+    """The list has exactly these runs, in this order."""
+    expect(page.locator(".ag-row a[href*='/runs/']")).to_have_text(names)
+
+
+def expect_headings(page, *names):
+    """The columns are headed so, from left to right, and no other is there."""
+    chromium.wait_for(lambda: headings(page), ["Run Name", *names])
+
+
+def headings(page):
+    left = "cells => cells.map(cell => [cell.getBoundingClientRect().x, cell.innerText])"
+    cells = page.locator("[role=columnheader][col-id*='`']").evaluate_all(left)
+    return [text for _, text in sorted(cells)]
+
+
+def expect_sections(page, *names):
+    """The groups of charts, from the top."""
+    expect(page.get_by_test_id("experiment-view-compare-runs-section-header")).to_contain_text(
+        list(names)
+    )
+
+
+def charts(page):
+    return page.get_by_test_id("experiment-view-compare-runs-card")
+
+
+def chart(page, title):
+    return charts(page).filter(has=page.get_by_text(title, exact=True))
+
+
+def test_single_models_are_listed_by_cv(opened):
+    page = opened("Single models by CV")
+    expect_runs(page, list(SINGLES))
+    model = ["cfg.model.backbone", "cfg.model.head", "cfg.data.image_size"]
+    expect_headings(page, *CV, *LB, "gpu_hours", *model, "folds", "parent", "teachers")
+
+
+def test_ensembles_are_listed_by_cv(opened):
+    page = opened("Ensembles by CV")
+    expect_runs(page, [ENSEMBLE])
+    expect_headings(page, *CV, *LB, "method", "weights")
+
+
+def test_the_folds_of_one_experiment_are_listed(opened, links):
+    (name,) = (name for name in links if name.startswith("Folds of b7v3_001"))
+    page = opened(name)
+    expect_runs(page, ["b7v3_001 fold 0", "b7v3_001 fold 1"])
+    expect_headings(page, "fold", "seed", "valid_auc", "val_loss", "gpu_hours", "seconds")
+
+
+def test_heads_are_compared_by_the_mean_of_their_models(opened):
+    page = opened("Heads compared")
+    expect_runs(page, list(SINGLES))
+    expect(page.get_by_text(re.compile("^Group: "))).to_have_text(
+        ["Group: gap", "Group: attention", "Group: concat"]
+    )
+    expect(chart(page, "cv_auc").locator(".bartext")).to_have_text(["0.80", "0.95", "0.95"])
+    expect_sections(page, "Heads compared(1)", "auc(2)", "Model metrics")
+    expect(charts(page)).to_contain_text(["cv_auc", *(f"auc/{label}" for label in sorted(LABELS))])
+
+
+def test_cv_is_drawn_against_both_leaderboards(opened):
+    page = opened("CV against leaderboard")
+    expect_runs(page, WITH_LB)
+    expect(charts(page)).to_have_count(2)
+    for board in LB:
+        points = chart(page, f"cv_auc vs. {board}")
+        expect(points.locator(".xtitle")).to_have_text("cv_auc")
+        expect(points.locator(".ytitle")).to_have_text(board)
+        expect(points.locator(".point")).to_have_count(len(WITH_LB))
+
+
+def test_settings_are_drawn_to_cv(opened):
+    page = opened("Settings to CV")
+    expect_runs(page, list(SINGLES))
+    lines = chart(page, "Parallel Coordinates")
+    heads = ["head", "gap", "concat", "attention"]
+    for text in ["backbone", *heads, "drop_path", "image_size", "batch_size", "augment", "cv_auc"]:
+        expect(lines).to_contain_text(text)
+    expect(charts(page)).to_have_count(1)
+
+
+def test_a_viewer_is_told_who_may_write_views(guarded_server, team, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", guarded_server.uri)
+    for name, value in team["viewer"].environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrackingError, match=r"the-viewer .*\(403\).* written by a trainer"):
+        views.provision()
+    for name, value in team["trainer"].environment.items():
+        monkeypatch.setenv(name, value)
+    assert not views.provision().local
