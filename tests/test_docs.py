@@ -12,7 +12,11 @@ import typer
 from ranzcr import cli
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "k8s/third-party/README.md",
+]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
 
@@ -57,5 +61,6 @@ def test_the_readme_shows_the_two_commands():
 def test_a_named_file_exists(page):
     named = re.findall(r"`((?:ranzcr|pipelines|components|tests|docs)/[\w/.-]+)`", page.read_text())
     named += re.findall(r"\bdocs/\w+\.md", page.read_text())
+    named += re.findall(r"\bk8s/[\w/.-]*\w", page.read_text())  # of `kubectl apply -k`, too
     for name in named:
         assert (REPOSITORY / name).exists(), f"{page.name} names {name}"
