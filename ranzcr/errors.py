@@ -5,6 +5,7 @@
     ├── DataError          a table, an image, a data set, a predictions file
     ├── OutputError        a full disk, a read-only folder, an output that is in the way
     ├── TrackingError      MLflow: unreachable, refused, not found
+    ├── ClusterError       Kubeflow Pipelines, Kubernetes: unreachable, refused, not found
     └── PipelineError      a stage of a pipeline failed; names the stage
 
 A caller's mistake is a ValueError, and what cannot happen is an assert: neither belongs here.
@@ -40,6 +41,10 @@ class OutputError(RanzcrError):
 
 class TrackingError(RanzcrError):
     """MLflow does not answer, refuses, or does not know what was asked for."""
+
+
+class ClusterError(RanzcrError):
+    """Kubeflow Pipelines or Kubernetes does not answer, refuses, or lacks what was asked for."""
 
 
 class PipelineError(RanzcrError):

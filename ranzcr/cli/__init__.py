@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ranzcr.cli import data, doctor, journal, notify, pipeline, registry, stages
+from ranzcr.cli import cluster, data, doctor, journal, notify, pipeline, registry, stages
 from ranzcr.errors import one_line
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Catheter and line position on chest X-rays: from images to a promoted model.",
 )
+cluster.join(pipeline.group)
 app.add_typer(stages.group)
 app.add_typer(data.group, name="data")
 app.add_typer(pipeline.group, name="pipeline")

@@ -1,0 +1,106 @@
+"""What can go wrong with the API of Kubeflow Pipelines, each in one line with what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import urllib3
+from kfp_server_api.exceptions import ApiException
+
+from ranzcr.errors import ClusterError
+
+_REASONS = (  # a sign in the error -> what it means
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted; name its authority's file in SSL_CERT_FILE",
+    ),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS; begin its URL with http://"),
+    ("SSL", "no TLS connection; check https:// and the port"),
+    ("timed out", "no answer in time"),
+    ("Connection refused", "connection refused"),
+    ("Failed to resolve", "unknown host name"),
+    ("Name or service not known", "unknown host name"),
+    ("RemoteDisconnected", "it closed the connection before it answered"),
+    ("IncompleteRead", "the connection was cut in the middle of the answer"),
+    ("Connection aborted", "it closed the connection before it answered"),
+    ("Connection broken", "the connection was cut in the middle of the answer"),
+)
+
+
+class NoAnswerError(ClusterError):
+    """KFP did not answer, or was too busy: worth another try. What was asked may yet be done."""
+
+
+class NotFoundError(ClusterError):
+    """KFP has nothing by that name or id."""
+
+
+class ExistsError(ClusterError):
+    """KFP has one by that name already."""
+
+
+class PageError(ValueError):
+    """An answer that is not JSON: some proxy's, or a login page."""
+
+
+@contextmanager
+def translated(host: str, what: str) -> Iterator[None]:
+    """Turn any failure of the generated client into one line that says what was asked for."""
+    try:
+        yield
+    except ApiException as error:
+        raise _refusal(host, what, error) from None
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise NoAnswerError(f"KFP at {host}: {_reason(error)} ({what})") from None
+    except PageError:
+        raise ClusterError(
+            f"{host} answers with a page, not as KFP does ({what}): a login page? Set "
+            "RANZCR_KFP_TOKEN or RANZCR_KFP_COOKIE, and check RANZCR_KFP_HOST"
+        ) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        # The generated client fails so on an answer that has another shape than it knows, and on
+        # a damaged token, which its text would show.
+        kind = type(error).__name__
+        raise ClusterError(f"KFP at {host}: no answer of KFP's API ({what}, {kind})") from None
+
+
+def _reason(error: Exception) -> str:
+    text = f"{error!r} {error}"
+    return next((reason for sign, reason in _REASONS if sign in text), "no connection")
+
+
+def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
+    said = _said(error.body)
+    at = f"KFP at {host}"
+    if error.status == 401:
+        return ClusterError(
+            f"{at} does not know you (401, {what}); set RANZCR_KFP_TOKEN, RANZCR_KFP_TOKEN_FILE or "
+            "RANZCR_KFP_COOKIE to one that is still valid"
+        )
+    if error.status == 403:
+        return ClusterError(
+            f"{at} forbids it (403, {what}): {said}; use a token with a role in the namespace, or "
+            "set RANZCR_KFP_NAMESPACE to yours"
+        )
+    if error.status == 404:
+        return NotFoundError(f"{at} does not know {what} (404): {said}")
+    if error.status == 409:
+        return ExistsError(f"{at} has it already (409, {what}): {said}")
+    if error.status == 429 or error.status >= 500:
+        return NoAnswerError(f"{at} cannot answer now ({error.status}, {what}): {said}")
+    return ClusterError(f"{at} refuses {what} ({error.status}): {said}")
+
+
+def _said(body: str | bytes | None) -> str:
+    """KFP's own message in the body of an error, shortened."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+    try:
+        told = json.loads(text)
+        text = told.get("message") or told.get("error_message") or told.get("error") or text
+    except (ValueError, AttributeError):
+        text = re.sub(r"<[^>]*>", " ", text)  # a page of a proxy
+    text = " ".join(str(text).split()) or "no reason given"
+    return text if len(text) <= 300 else f"{text[:297]}..."

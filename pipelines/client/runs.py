@@ -1,0 +1,233 @@
+"""Runs: find one by id or name, watch it to its end, resume it, cancel it, list them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from kfp_server_api import V2beta1PipelineTaskDetail as Task
+from kfp_server_api import V2beta1Run as Run
+
+from pipelines.client.connection import Kfp, where
+from pipelines.client.failures import NoAnswerError, NotFoundError
+from ranzcr.errors import ClusterError, ConfigError, PipelineError, nearest
+from ranzcr.tracking.tables import table, to_text
+
+SUCCEEDED = "SUCCEEDED"
+TERMINAL = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
+STATES = (*TERMINAL, "PENDING", "RUNNING", "PAUSED", "CANCELING")
+
+SECONDS = 10.0  # between two looks at a run
+_PAGE = 100  # runs asked for at a time
+_PATIENCE = 600  # seconds that KFP may be away while a run is watched
+# What KFP makes around each task: a driver, an executor, the items of a loop.
+_INNER = re.compile(r"(^|-)driver$|^executor\b|^iteration-|^root$")
+
+
+def find(kfp: Kfp, run: str) -> Run:
+    """The run of that id or name. Raises NotFoundError, with the nearest name, for no run."""
+    if not _is_id(run):
+        found = by_name(kfp, run)
+        if found is None:
+            raise _unknown(kfp, run)
+        run = found.run_id
+    try:
+        return _get(kfp, run)
+    except NotFoundError:
+        raise _unknown(kfp, run) from None
+
+
+def by_name(kfp: Kfp, name: str) -> Run | None:
+    """The newest run of that name."""
+    return next(iter(search(kfp, ("display_name", "EQUALS", name), limit=1)), None)
+
+
+def search(kfp: Kfp, *conditions: tuple[str, str, str], limit: int) -> list[Run]:
+    """The newest runs that fit all conditions of (key, operation, text), page by page."""
+    found: list[Run] = []
+    for page in _pages(kfp, where(*conditions) if conditions else "", limit):
+        found += page
+        if len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def watch(kfp: Kfp, run_id: str, tell: Callable[[str], None]) -> Run:
+    """Wait for the end of a run, whatever end it is; `tell` gets a line whenever it moves.
+
+    A KFP that restarts meanwhile is waited for; NoAnswerError where that takes too long.
+    """
+    said, seen = "", time.monotonic()
+    while True:
+        try:
+            run = _get(kfp, run_id)
+            seen = time.monotonic()
+        except NoAnswerError:
+            if time.monotonic() - seen > _PATIENCE:
+                raise
+        else:
+            line = progress(run)
+            if line != said:
+                tell(line)
+                said = line
+            if run.state in TERMINAL:
+                return run
+        time.sleep(SECONDS)
+
+
+def require_success(run: Run) -> None:
+    """Raise PipelineError, which names the tasks that failed, unless the run succeeded."""
+    if run.state == SUCCEEDED:
+        return
+    failed = ", ".join(task.display_name for task in tasks(run) if task.state == "FAILED")
+    at = f" at {failed}" if failed else ""
+    why = f": {run.error.message}" if run.error and run.error.message else ""
+    name = run.display_name
+    raise PipelineError(
+        f"run {name} {run.state}{at}{why}; ranzcr pipeline logs {name} shows more, "
+        f"ranzcr pipeline resume {name} goes on from there"
+    )
+
+
+def resume(kfp: Kfp, run: Run) -> None:
+    """Run again what failed or was cancelled, and what comes after; the rest is kept."""
+    if run.state not in ("FAILED", "CANCELED"):
+        raise ConfigError(f"run {run.display_name} is {run.state}; there is nothing to resume")
+    try:
+        with kfp.translated(f"resuming {run.display_name}"):
+            kfp.runs.run_service_retry_run(run.run_id)
+    except NoAnswerError:
+        if _get(kfp, run.run_id).state in TERMINAL:
+            raise
+
+
+def cancel(kfp: Kfp, run: Run) -> str:
+    """End a run; what state it is in now. A run that is over stays as it is."""
+    if run.state in TERMINAL:
+        return run.state
+    try:
+        with kfp.translated(f"cancelling {run.display_name}"):
+            kfp.runs.run_service_terminate_run(run.run_id)
+    except NoAnswerError:
+        if _get(kfp, run.run_id).state not in (*TERMINAL, "CANCELING"):
+            raise
+    return _get(kfp, run.run_id).state
+
+
+def address(kfp: Kfp, run_id: str) -> str:
+    """The page of a run."""
+    return f"{kfp.settings.pages}/#/runs/details/{run_id}"
+
+
+def tasks(run: Run) -> list[Task]:
+    """The tasks of a run as its pipeline names them, in the order in which they began."""
+    details = (run.run_details and run.run_details.task_details) or []
+    named = [task for task in details if not _INNER.search(task.display_name or "")]
+    return sorted(named, key=lambda task: (task.start_time or _FUTURE, task.display_name))
+
+
+def progress(run: Run) -> str:
+    """A run in one line: its state, how many tasks are done, and which are under way."""
+    every = tasks(run)
+    done = [task for task in every if task.state in (SUCCEEDED, "SKIPPED")]
+    now = ", ".join(task.display_name for task in every if task.state == "RUNNING")
+    counted = f", {len(done)} of {len(every)} tasks done" if every else ""
+    return f"{run.display_name}: {run.state}{counted}{f', now {now}' if now else ''}"
+
+
+def describe(kfp: Kfp, run: Run) -> str:
+    """A run and its tasks as a table, and its page."""
+    rows = [
+        [
+            task.display_name,
+            task.state or "",
+            _clock(task.start_time),
+            _took(task.start_time, task.end_time),
+        ]
+        for task in tasks(run)
+    ]
+    headings = ["task", "state", "began", "took"]
+    above = table(
+        f"run {run.display_name}",
+        ["", ""],
+        [
+            ["state", run.state or ""],
+            ["began", _clock(run.created_at)],
+            ["took", _took(run.created_at, run.finished_at)],
+            ["error", (run.error and run.error.message) or ""],
+            ["id", run.run_id],
+            ["page", address(kfp, run.run_id)],
+        ],
+    )
+    return to_text([above, *([table("tasks", headings, rows)] if rows else [])])
+
+
+def render(runs: list[Run]) -> str:
+    """A table of runs."""
+    rows = [
+        [
+            run.display_name,
+            run.state or "",
+            _clock(run.created_at),
+            _took(run.created_at, run.finished_at),
+            run.run_id,
+        ]
+        for run in runs
+    ]
+    return to_text([table("runs", ["run", "state", "began", "took", "id"], rows)])
+
+
+def _get(kfp: Kfp, run_id: str) -> Run:
+    with kfp.translated(f"run {run_id}"):
+        return kfp.runs.run_service_get_run(run_id)
+
+
+def _pages(kfp: Kfp, condition: str, limit: int) -> Iterator[list[Run]]:
+    token = ""
+    while True:
+        with kfp.translated("the list of runs"):
+            page = kfp.runs.run_service_list_runs(
+                page_token=token,
+                page_size=min(limit, _PAGE),
+                sort_by="created_at desc",
+                filter=condition,
+                **({"namespace": kfp.namespace} if kfp.namespace else {}),
+            )
+        yield page.runs or []
+        token = page.next_page_token or ""
+        if not token:
+            return
+
+
+def _unknown(kfp: Kfp, run: str) -> ClusterError:
+    names = [one.display_name for one in search(kfp, limit=_PAGE)]
+    hint = nearest(run, names) if names else "it has no runs"
+    return NotFoundError(f"KFP at {kfp.settings.host} has no run {run}; {hint}")
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+_FUTURE = datetime.max.replace(tzinfo=UTC)
+
+
+def _clock(moment: datetime | None) -> str:
+    """On this machine's clock."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment and moment.year > 1970 else ""
+
+
+def _took(begin: datetime | None, end: datetime | None) -> str:
+    """Hours, minutes, seconds; up to now where there is no end, which KFP writes as 1970."""
+    if begin is None or begin.year <= 1970:
+        return ""
+    over = end if end is not None and end.year > 1970 else datetime.now(UTC)
+    minutes, seconds = divmod(max(0, round((over - begin).total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,174 @@
+"""Runs that recur: cron as KFP reads it, and one schedule by a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import kfp_server_api
+from kfp_server_api import (
+    RecurringRunMode,
+    V2beta1CronSchedule,
+    V2beta1RecurringRun,
+    V2beta1Trigger,
+)
+
+from pipelines.client.connection import Kfp, once, where
+from pipelines.client.submission import Place, Submission, check_plugin, prepare
+from pipelines.conventions import SERVICE_ACCOUNT
+from ranzcr.errors import ConfigError, nearest
+from ranzcr.files import hash_json
+
+
+class _Field(NamedTuple):
+    """What one field of cron may hold; `words` stand for the numbers from the lowest on."""
+
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()
+
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_FIELDS = (
+    _Field("second", 0, 59),
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of the month", 1, 31),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of the week", 0, 6, _DAYS),
+)
+_WORDS = ("@yearly", "@monthly", "@weekly", "@daily", "@hourly")
+_PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d*))?")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A submission that recurs."""
+
+    submission: Submission
+    cron: str  # six fields, as `cron` returns them
+
+    @property
+    def name(self) -> str:
+        """One schedule by a pipeline's name: another one replaces it."""
+        return self.submission.package.name
+
+    @property
+    def mark(self) -> str:
+        """Says what is scheduled and when; in the schedule's description."""
+        return f"ranzcr {hash_json([self.submission.name, self.cron])[:12]}"
+
+    def request(self, place: Place, namespace: str | None) -> V2beta1RecurringRun:
+        """The request for it. One run at a time, and none for the times that were missed."""
+        return V2beta1RecurringRun(
+            display_name=self.name,
+            description=self.mark,
+            namespace=namespace,
+            experiment_id=place.experiment_id,
+            pipeline_version_reference=place.reference,
+            runtime_config=self.submission.config,
+            service_account=SERVICE_ACCOUNT,
+            plugins_input=self.submission.plugins_input,
+            trigger=V2beta1Trigger(cron_schedule=V2beta1CronSchedule(cron=self.cron)),
+            mode=RecurringRunMode.ENABLE,
+            max_concurrency="1",
+            no_catchup=True,
+        )
+
+
+def cron(text: str) -> str:
+    """A cron expression in KFP's six fields, seconds first.
+
+    Five fields, as crontab has them, get second 0 in front: KFP would take their first field for
+    the seconds, and run hourly what was meant daily. Raises ConfigError for what KFP cannot read.
+    """
+    if text.startswith("@"):
+        if text not in _WORDS:
+            raise ConfigError(f"cron {text!r}: unknown; {nearest(text, _WORDS)}")
+        return text
+    fields = text.split()
+    if len(fields) == 5:
+        fields = ["0", *fields]
+    if len(fields) != 6:
+        names = ", ".join(field.name for field in _FIELDS)
+        raise ConfigError(f"cron {text!r} has {len(fields)} fields; write six ({names}), or five")
+    for parts, field in zip(fields, _FIELDS, strict=True):
+        for part in parts.split(","):
+            if not _reads(part, field):
+                name, lowest, highest, _ = field
+                raise ConfigError(f"cron {text!r}: {part!r} is no {name}, {lowest} to {highest}")
+    return " ".join(fields)
+
+
+def schedule(kfp: Kfp, wanted: Schedule, tell: Callable[[str], None]) -> V2beta1RecurringRun:
+    """Set the schedule of a pipeline, in place of what it had; the same again changes nothing."""
+    check_plugin(kfp, wanted.submission.plugin)
+    place = prepare(kfp, wanted.submission)
+
+    def find() -> V2beta1RecurringRun | None:
+        same = [one for one in named(kfp, wanted.name) if one.description == wanted.mark]
+        return next((one for one in same if one.status == "ENABLED"), None)
+
+    def create() -> V2beta1RecurringRun:
+        with kfp.translated(f"schedule {wanted.name}"):
+            return kfp.schedules.recurring_run_service_create_recurring_run(
+                recurring_run=wanted.request(place, kfp.namespace)
+            )
+
+    made = once(find, create)
+    for other in named(kfp, wanted.name):
+        if other.recurring_run_id != made.recurring_run_id:
+            _delete(kfp, other)
+            tell(f"{wanted.name}: replaced the schedule {_cron_of(other)}")
+    return made
+
+
+def remove(kfp: Kfp, name: str) -> int:
+    """Delete the schedule of a pipeline; how many there were. Runs under way go on."""
+    found = named(kfp, name)
+    for one in found:
+        _delete(kfp, one)
+    return len(found)
+
+
+def named(kfp: Kfp, name: str) -> list[V2beta1RecurringRun]:
+    """All schedules of that name, which one hopes is one."""
+    with kfp.translated("the list of schedules"):
+        return (
+            kfp.schedules.recurring_run_service_list_recurring_runs(
+                page_size=100,
+                filter=where(("display_name", "EQUALS", name)),
+                **({"namespace": kfp.namespace} if kfp.namespace else {}),
+            ).recurring_runs
+            or []
+        )
+
+
+def _delete(kfp: Kfp, one: V2beta1RecurringRun) -> None:
+    with kfp.translated(f"schedule {one.display_name}"):
+        kfp.schedules.recurring_run_service_delete_recurring_run(one.recurring_run_id)
+
+
+def _cron_of(one: V2beta1RecurringRun) -> str:
+    trigger: kfp_server_api.V2beta1Trigger | None = one.trigger
+    return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "of another kind"
+
+
+def _reads(part: str, field: _Field) -> bool:
+    """Whether KFP reads it: *, 5, MON-FRI, 8-18/2."""
+    match = _PART.fullmatch(part)
+    if match is None:
+        return False
+    ends = [_number(end, field) for end in (match["first"], match["last"]) if end]
+    return all(field.lowest <= end <= field.highest for end in ends) and ends == sorted(ends)
+
+
+def _number(text: str, field: _Field) -> int:
+    """-1 for what is neither a number nor a word of the field."""
+    if text.upper() in field.words:
+        return field.lowest + field.words.index(text.upper())
+    return int(text) if text.isdecimal() else -1

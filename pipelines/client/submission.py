@@ -1,0 +1,222 @@
+"""Submit: a pipeline by its name, a version by its content, an experiment, a run: each made once.
+
+A run is called <pipeline>-<key>-<number>. The key says what is run (content and parameters), the
+number how often it was; so a submission whose answer was lost is found again, by us or by whoever
+repeats the command, and the same work is not done twice at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+
+from pipelines.client import registry, runs, settings
+from pipelines.client.connection import WITH_PLUGINS, Kfp, as_json, once, where
+from pipelines.client.package import Package
+from pipelines.conventions import EXPERIMENT, SERVICE_ACCOUNT
+from ranzcr.errors import ClusterError
+from ranzcr.files import hash_json
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be run.
+
+    Args:
+        arguments: by the names of the pipeline's parameters.
+        experiment: of KFP, under which its pages show the run.
+        plugin: whether KFP's MLflow plugin notes the run; None leaves it to the server.
+    """
+
+    package: Package
+    arguments: Mapping[str, Any]
+    experiment: str = EXPERIMENT
+    plugin: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its runs, without their number."""
+        wanted = [self.package.version, dict(self.arguments), self.experiment, self.plugin]
+        return f"{self.package.name}-{hash_json(wanted)[:8]}"
+
+    @property
+    def config(self) -> kfp_server_api.V2beta1RuntimeConfig:
+        """The parameters as KFP takes them."""
+        return kfp_server_api.V2beta1RuntimeConfig(parameters=dict(self.arguments))
+
+    @property
+    def plugins_input(self) -> dict[str, Any] | None:
+        """For the MLflow plugin: the experiment its run belongs to, or that it shall make none."""
+        if self.plugin is None:
+            return None
+        return {"mlflow": {"experiment_name": EXPERIMENT} if self.plugin else {"disabled": True}}
+
+    def run(self, place: Place, number: int) -> kfp_server_api.V2beta1Run:
+        """The request for its `number`th run."""
+        return kfp_server_api.V2beta1Run(
+            display_name=f"{self.name}-{number}",
+            experiment_id=place.experiment_id,
+            pipeline_version_reference=place.reference,
+            runtime_config=self.config,
+            service_account=SERVICE_ACCOUNT,
+            plugins_input=self.plugins_input,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Ids of what a run refers to."""
+
+    experiment_id: str
+    pipeline_id: str
+    version_id: str
+
+    @property
+    def reference(self) -> kfp_server_api.V2beta1PipelineVersionReference:
+        return kfp_server_api.V2beta1PipelineVersionReference(
+            pipeline_id=self.pipeline_id, pipeline_version_id=self.version_id
+        )
+
+
+UNKNOWN = Place("<experiment_id>", "<pipeline_id>", "<pipeline_version_id>")  # for a dry run
+
+
+def submit(
+    kfp: Kfp, submission: Submission, tell: Callable[[str], None]
+) -> kfp_server_api.V2beta1Run:
+    """The run of a submission: the one that is under way, else a new one.
+
+    Raises ClusterError where KFP refuses, or is away and has started nothing.
+    """
+    check_plugin(kfp, submission.plugin)
+    place = prepare(kfp, submission)
+    earlier = _numbered(kfp, submission.name)
+    for run in earlier.values():
+        if run.state not in (*runs.TERMINAL, "CANCELING"):
+            tell(f"{run.display_name}: the same is under way already, and not started again")
+            return run
+    body = submission.run(place, max(earlier, default=0) + 1)
+
+    def create() -> kfp_server_api.V2beta1Run:
+        with kfp.translated("a run"):
+            return kfp.runs.run_service_create_run(run=body)
+
+    return once(lambda: runs.by_name(kfp, body.display_name), create)
+
+
+def _numbered(kfp: Kfp, name: str) -> dict[int, kfp_server_api.V2beta1Run]:
+    """The runs of a submission, by number; not what KFP's pages call a clone of one."""
+    found = runs.search(kfp, ("display_name", "IS_SUBSTRING", f"{name}-"), limit=100)
+    numbers = [run.display_name.removeprefix(f"{name}-") for run in found]
+    return {int(n): run for n, run in zip(numbers, found, strict=True) if n.isdecimal()}
+
+
+def prepare(kfp: Kfp, submission: Submission) -> Place:
+    """Make, or find, the pipeline, its version and the experiment.
+
+    Raises ConfigError before that for an image that is not pinned, or not in its registry.
+    """
+    package, experiment = submission.package, submission.experiment
+    registry.require(package.images)
+    pipeline_id = once(
+        lambda: _pipeline_id(kfp, package.name), lambda: _new_pipeline(kfp, package.name)
+    )
+    version_id = once(
+        lambda: _version_id(kfp, pipeline_id, package.version),
+        lambda: _upload(kfp, pipeline_id, package),
+    )
+    experiment_id = once(
+        lambda: _experiment_id(kfp, experiment), lambda: _new_experiment(kfp, experiment)
+    )
+    return Place(experiment_id, pipeline_id, version_id)
+
+
+def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
+    """Raise ClusterError where something is asked of the MLflow plugin that KFP has not."""
+    if plugin is not None and kfp.version is not None and kfp.version < WITH_PLUGINS:
+        raise ClusterError(
+            f"KFP at {kfp.settings.host} is too old for the MLflow plugin, which came with 2.17; "
+            "leave out --mlflow-plugin and --no-mlflow-plugin"
+        )
+
+
+def shown(submission: Submission, path: str, body: Any) -> str:
+    """What would be sent, as a YAML stream: the requests in JSON, then the pipeline.
+
+    Args:
+        path, body: of the last request, its ids taken from `UNKNOWN`.
+    """
+    package, namespace = submission.package, settings.namespace()
+    upload = {"uploadfile": "the documents below", "name": package.version}
+    requests = (
+        ("/pipelines", _pipeline_body(namespace, package.name)),
+        ("/pipelines/upload_version?pipelineid=<pipeline_id>", upload),
+        ("/experiments", _experiment_body(namespace, submission.experiment)),
+        (path, body),
+    )
+    told = [{"POST": f"/apis/v2beta1{path}", "body": as_json(body)} for path, body in requests]
+    return f"{json.dumps(told, indent=2)}\n---\n{package.text}"
+
+
+def _pipeline_body(namespace: str | None, name: str) -> kfp_server_api.V2beta1Pipeline:
+    return kfp_server_api.V2beta1Pipeline(name=name, display_name=name, namespace=namespace)
+
+
+def _experiment_body(namespace: str | None, name: str) -> kfp_server_api.V2beta1Experiment:
+    return kfp_server_api.V2beta1Experiment(display_name=name, namespace=namespace)
+
+
+def _pipeline_id(kfp: Kfp, name: str) -> str | None:
+    with kfp.translated("the list of pipelines"):
+        found = kfp.pipelines.pipeline_service_list_pipelines(
+            filter=where(("display_name", "EQUALS", name)), **_namespace(kfp)
+        ).pipelines
+    return found[0].pipeline_id if found else None
+
+
+def _new_pipeline(kfp: Kfp, name: str) -> str:
+    with kfp.translated(f"pipeline {name}"):
+        body = _pipeline_body(kfp.namespace, name)
+        return kfp.pipelines.pipeline_service_create_pipeline(pipeline=body).pipeline_id
+
+
+def _version_id(kfp: Kfp, pipeline_id: str, name: str) -> str | None:
+    with kfp.translated("the versions of the pipeline"):
+        found = kfp.pipelines.pipeline_service_list_pipeline_versions(
+            pipeline_id, filter=where(("display_name", "EQUALS", name))
+        ).pipeline_versions
+    return found[0].pipeline_version_id if found else None
+
+
+def _upload(kfp: Kfp, pipeline_id: str, package: Package) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{package.name}.yaml"  # KFP tells the format by the name
+        path.write_text(package.text, encoding="utf-8")
+        with kfp.translated(f"version {package.version}"):
+            return kfp.uploads.upload_pipeline_version(
+                str(path), name=package.version, pipelineid=pipeline_id
+            ).pipeline_version_id
+
+
+def _experiment_id(kfp: Kfp, name: str) -> str | None:
+    with kfp.translated("the list of experiments"):
+        found = kfp.experiments.experiment_service_list_experiments(
+            filter=where(("display_name", "EQUALS", name)), **_namespace(kfp)
+        ).experiments
+    return found[0].experiment_id if found else None
+
+
+def _new_experiment(kfp: Kfp, name: str) -> str:
+    with kfp.translated(f"experiment {name}"):
+        body = _experiment_body(kfp.namespace, name)
+        return kfp.experiments.experiment_service_create_experiment(experiment=body).experiment_id
+
+
+def _namespace(kfp: Kfp) -> dict[str, str]:
+    return {"namespace": kfp.namespace} if kfp.namespace else {}

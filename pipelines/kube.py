@@ -1,0 +1,93 @@
+"""Kubernetes through its official client, each failure of it in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import urllib3
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+
+from ranzcr.errors import ClusterError
+
+LIMITS = (5, 30)  # seconds to connect, to answer; of every call
+_RETRIES = urllib3.Retry(total=1, backoff_factor=0.2)
+
+
+class AbsentError(ClusterError):
+    """Kubernetes has no such object, or no such kind of object."""
+
+
+class ForbiddenError(ClusterError):
+    """We may not look at it."""
+
+
+def connect() -> kubernetes.client.ApiClient:
+    """A client of the current context of KUBECONFIG, or of the cluster this pod runs in.
+
+    Raises ClusterError where neither is there. Asks nothing yet.
+    """
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of each retry
+    configuration = kubernetes.client.Configuration()
+    # The client's own way to choose reads the variable when it is imported, and prints.
+    named = os.environ.get("KUBECONFIG", "")
+    file = named or str(Path("~/.kube/config").expanduser())
+    try:
+        if named or Path(file).exists():
+            kubernetes.config.load_kube_config(file, client_configuration=configuration)
+        else:
+            kubernetes.config.load_incluster_config(client_configuration=configuration)
+    except (ConfigException, OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Kubernetes: {error}; set KUBECONFIG to a file with a context of the cluster"
+        ) from None
+    configuration.retries = _RETRIES
+    return kubernetes.client.ApiClient(configuration)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn any failure of the client into one line that says what was asked for."""
+    try:
+        yield
+    except ApiException as error:
+        raise _refusal(what, error) from None
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ClusterError(f"Kubernetes does not answer ({what}): {_reason(error)}") from None
+
+
+def _refusal(what: str, error: ApiException) -> ClusterError:
+    said = _said(error)
+    if error.status == 401:
+        return ClusterError(f"Kubernetes does not know you (401, {what}); log in again")
+    if error.status == 403:
+        return ForbiddenError(f"Kubernetes forbids {what} (403): {said}")
+    if error.status == 404:
+        return AbsentError(f"there is no {what}")
+    return ClusterError(f"Kubernetes answers {error.status} ({what}): {said}")
+
+
+def _said(error: ApiException) -> str:
+    try:
+        told: Any = json.loads(error.body)
+        return str(told["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    signs = {
+        "refused": "connection refused",
+        "timed out": "no answer in time",
+        "CERTIFICATE": "its certificate is not trusted",
+        "resolve": "unknown host name",
+    }
+    return next((reason for sign, reason in signs.items() if sign in text), "no connection")

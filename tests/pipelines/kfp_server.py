@@ -1,0 +1,300 @@
+"""A stand-in for KFP's API server: its v2beta1 REST, in the shapes of kfp_server_api's own models.
+
+Requests are read into these models, and an unknown field or another type is refused; answers are
+written from them. What it does with them follows KFP 2.17's source: names are unique, a run needs
+its version, RetryRun wants a run that failed, a KFP for one user knows no namespaces.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import kfp_server_api
+import yaml
+from kfp_server_api import models
+from loopback import Answer, Loopback, Refusal, Request, as_answer, routed
+
+API = "/apis/v2beta1"
+TOKEN = "a-token-that-nobody-may-see"
+_PRIMITIVES: dict[str, Any] = {"str": str, "int": int, "bool": bool, "datetime": str}
+_FILTERED = {"display_name", "state", "run_id", "description", "created_at", "experiment_id"}
+
+
+def parse(data: Any, kind: str) -> Any:
+    """`data` as a model of kfp_server_api. Refuses unknown fields and other types with 400."""
+    _check(data, kind, kind)
+    body = type("Body", (), {"data": json.dumps(data)})
+    return kfp_server_api.ApiClient(kfp_server_api.Configuration()).deserialize(body, kind)
+
+
+def write(model: Any) -> Answer:
+    """A model as an answer; checked as requests are, so that it has the API's shape."""
+    data = kfp_server_api.ApiClient(kfp_server_api.Configuration()).sanitize_for_serialization(
+        model
+    )
+    _check(data, type(model).__name__, "answer")
+    return as_answer(data)
+
+
+def _check(data: Any, kind: str, place: str) -> None:
+    inner = re.fullmatch(r"(list\[|dict\(str, )(.*)[\])]", kind)
+    if inner:
+        values = data.items() if isinstance(data, dict) else enumerate(data)
+        _require(isinstance(data, list if kind.startswith("list") else dict), place, kind)
+        for key, value in values:
+            _check(value, inner[2], f"{place}.{key}")
+    elif kind in _PRIMITIVES:
+        _require(isinstance(data, _PRIMITIVES[kind]), place, kind)
+    elif kind != "object":
+        _check_model(data, getattr(models, kind), place)
+
+
+def _check_model(data: Any, model: Any, place: str) -> None:
+    if not model.openapi_types:  # an enumeration
+        _require(data in model.allowable_values, place, model.__name__)
+        return
+    _require(isinstance(data, dict), place, model.__name__)
+    types = {model.attribute_map[name]: kind for name, kind in model.openapi_types.items()}
+    for key, value in data.items():
+        if key not in types:
+            raise Refusal(400, f"unknown field {place}.{key}")
+        _check(value, types[key], f"{place}.{key}")
+
+
+def _require(condition: bool, place: str, kind: str) -> None:
+    if not condition:
+        raise Refusal(400, f"{place} is not a {kind}")
+
+
+@dataclass
+class KfpServer(Loopback):
+    """Its state is what its clients made of it, and what a test says of runs.
+
+    Attributes:
+        multi_user: whether it has namespaces.
+        tag: its version, as its health gives it.
+        token: the bearer token it takes; "" for anyone.
+        script: states that runs go through, one by each look at a run; the last one stays.
+    """
+
+    multi_user: bool = True
+    tag: str = "2.17.0"
+    token: str = ""
+    script: list[str] = field(default_factory=list)
+    pipelines: list[models.V2beta1Pipeline] = field(default_factory=list)
+    versions: list[models.V2beta1PipelineVersion] = field(default_factory=list)
+    experiments: list[models.V2beta1Experiment] = field(default_factory=list)
+    runs: list[models.V2beta1Run] = field(default_factory=list)
+    schedules: list[models.V2beta1RecurringRun] = field(default_factory=list)
+
+    def answer(self, request: Request) -> Answer:
+        if self.token and request.headers["Authorization"] != f"Bearer {self.token}":
+            raise Refusal(401, "Request header error: there is no user identity header")
+        return routed(
+            {
+                f"GET {API}/healthz": self._health,
+                f"GET {API}/pipelines": self._list_pipelines,
+                f"POST {API}/pipelines": self._create_pipeline,
+                f"POST {API}/pipelines/upload_version": self._upload,
+                f"GET {API}/pipelines/{{id}}/versions": self._list_versions,
+                f"GET {API}/experiments": self._list_experiments,
+                f"POST {API}/experiments": self._create_experiment,
+                f"GET {API}/runs": self._list_runs,
+                f"POST {API}/runs": self._create_run,
+                f"GET {API}/runs/{{id}}": self._get_run,
+                f"POST {API}/runs/{{id}}:retry": self._retry,
+                f"POST {API}/runs/{{id}}:terminate": self._terminate,
+                f"GET {API}/recurringruns": self._list_schedules,
+                f"POST {API}/recurringruns": self._create_schedule,
+                f"DELETE {API}/recurringruns/{{id}}": self._delete_schedule,
+            },
+            request,
+        )
+
+    def refused(self, status: int, message: str) -> bytes:
+        return json.dumps({"error": message, "code": status, "message": message}).encode()
+
+    def add_run(self, name: str, state: str, **more: Any) -> models.V2beta1Run:
+        """A run that is there already."""
+        began = datetime.now(UTC) + timedelta(seconds=len(self.runs) - 1000)
+        run = models.V2beta1Run(
+            run_id=str(uuid4()), display_name=name, state=state, created_at=began, **more
+        )
+        self.runs.append(run)
+        return run
+
+    def _health(self, request: Request) -> Answer:
+        health = {"commit_sha": "0" * 40, "tag_name": self.tag, "multi_user": self.multi_user}
+        return as_answer({**health, "pipeline_store": "database"})
+
+    def _list_pipelines(self, request: Request) -> Answer:
+        page, token = self._page(request, self.pipelines)
+        return write(models.V2beta1ListPipelinesResponse(pipelines=page, next_page_token=token))
+
+    def _create_pipeline(self, request: Request) -> Answer:
+        made = parse(json.loads(request.body), "V2beta1Pipeline")
+        self._check_namespace(made.namespace)
+        self._check_new(made.display_name, self.pipelines)
+        made.pipeline_id = str(uuid4())
+        self.pipelines.append(made)
+        return write(made)
+
+    def _upload(self, request: Request) -> Answer:
+        pipeline_id, name = request.query["pipelineid"], request.query["name"]
+        _one(self.pipelines, "pipeline_id", pipeline_id)
+        mine = [one for one in self.versions if one.pipeline_id == pipeline_id]
+        self._check_new(name, mine)
+        spec = next(yaml.safe_load_all(_file_of(request)))
+        if "pipelineInfo" not in spec:
+            raise Refusal(400, "Failed to parse the pipeline spec")
+        made = models.V2beta1PipelineVersion(
+            pipeline_id=pipeline_id,
+            pipeline_version_id=str(uuid4()),
+            name=name,
+            display_name=name,
+            pipeline_spec=spec,
+        )
+        self.versions.append(made)
+        return write(made)
+
+    def _list_versions(self, request: Request, pipeline_id: str) -> Answer:
+        mine = [one for one in self.versions if one.pipeline_id == pipeline_id]
+        page, token = self._page(request, mine)
+        return write(
+            models.V2beta1ListPipelineVersionsResponse(
+                pipeline_versions=page, next_page_token=token
+            )
+        )
+
+    def _list_experiments(self, request: Request) -> Answer:
+        page, token = self._page(request, self.experiments)
+        return write(models.V2beta1ListExperimentsResponse(experiments=page, next_page_token=token))
+
+    def _create_experiment(self, request: Request) -> Answer:
+        made = parse(json.loads(request.body), "V2beta1Experiment")
+        self._check_namespace(made.namespace)
+        self._check_new(made.display_name, self.experiments)
+        made.experiment_id = str(uuid4())
+        self.experiments.append(made)
+        return write(made)
+
+    def _list_runs(self, request: Request) -> Answer:
+        page, token = self._page(request, self.runs)
+        return write(models.V2beta1ListRunsResponse(runs=page, next_page_token=token))
+
+    def _create_run(self, request: Request) -> Answer:
+        made = parse(json.loads(request.body), "V2beta1Run")
+        self._check_refers(made)
+        made.run_id = str(uuid4())
+        made.state = "PENDING"
+        made.created_at = datetime.now(UTC)
+        self.runs.append(made)
+        return write(made)
+
+    def _get_run(self, request: Request, run_id: str) -> Answer:
+        run = _one(self.runs, "run_id", run_id)
+        if self.script:
+            run.state = self.script.pop(0)
+        answer = write(run)
+        if run.state == "CANCELING":
+            run.state = "CANCELED"
+        return answer
+
+    def _retry(self, request: Request, run_id: str) -> Answer:
+        run = _one(self.runs, "run_id", run_id)
+        if run.state not in ("FAILED", "CANCELED"):
+            raise Refusal(400, "Workflow must be Failed/Error to retry")
+        run.state = "RUNNING"
+        return Answer()
+
+    def _terminate(self, request: Request, run_id: str) -> Answer:
+        _one(self.runs, "run_id", run_id).state = "CANCELING"
+        return Answer()
+
+    def _list_schedules(self, request: Request) -> Answer:
+        page, token = self._page(request, self.schedules)
+        return write(
+            models.V2beta1ListRecurringRunsResponse(recurring_runs=page, next_page_token=token)
+        )
+
+    def _create_schedule(self, request: Request) -> Answer:
+        made = parse(json.loads(request.body), "V2beta1RecurringRun")
+        self._check_namespace(made.namespace)
+        self._check_refers(made)
+        if not 1 <= int(made.max_concurrency or 0) <= 10:
+            raise Refusal(400, "Max concurrency must be at least 1 and at most 10")
+        made.recurring_run_id = str(uuid4())
+        made.status = "ENABLED" if made.mode == "ENABLE" else "DISABLED"
+        self.schedules.append(made)
+        return write(made)
+
+    def _delete_schedule(self, request: Request, schedule_id: str) -> Answer:
+        self.schedules.remove(_one(self.schedules, "recurring_run_id", schedule_id))
+        return Answer()
+
+    def _check_refers(self, made: Any) -> None:
+        if not made.display_name:
+            raise Refusal(400, "The run name is empty. Please specify a valid name")
+        _one(self.experiments, "experiment_id", made.experiment_id)
+        version_id = made.pipeline_version_reference.pipeline_version_id
+        spec = _one(self.versions, "pipeline_version_id", version_id).pipeline_spec
+        known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        unknown = set(made.runtime_config.parameters) - set(known)
+        if unknown:
+            raise Refusal(400, f"unknown parameters {unknown}")
+
+    def _check_namespace(self, namespace: str | None) -> None:
+        if self.multi_user == (not namespace):
+            raise Refusal(400, f"namespace {namespace!r} in multi-user={self.multi_user} mode")
+
+    def _check_new(self, name: str, others: Iterable[Any]) -> None:
+        if any(one.display_name == name for one in others):
+            raise Refusal(409, f"The name {name} already exists")
+
+    def _page(self, request: Request, every: list[Any]) -> tuple[list[Any], str | None]:
+        if not request.path.endswith("/versions"):
+            self._check_namespace(request.query.get("namespace"))
+        found = [one for one in reversed(every) if _fits(one, request.query.get("filter"))]
+        begin = int(request.query.get("page_token") or 0)
+        end = begin + int(request.query.get("page_size") or 20)
+        return found[begin:end], str(end) if end < len(found) else None
+
+
+def _one(every: Iterable[Any], key: str, value: str) -> Any:
+    for one in every:
+        if getattr(one, key) == value:
+            return one
+    raise Refusal(404, f"{key} {value} not found")
+
+
+def _fits(one: Any, text: str | None) -> bool:
+    if not text:
+        return True
+    for predicate in parse(json.loads(text), "V2beta1Filter").predicates:
+        if predicate.key not in _FILTERED:
+            raise Refusal(400, f"invalid field {predicate.key!r}")
+        value = getattr(one, predicate.key)
+        fits = {
+            "EQUALS": value == predicate.string_value,
+            "IS_SUBSTRING": predicate.string_value in value,
+        }
+        if not fits[predicate.operation]:
+            return False
+    return True
+
+
+def _file_of(request: Request) -> bytes:
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + request.body, policy=email.policy.HTTP)
+    for part in message.iter_parts():
+        if part.get_param("name", header="content-disposition") == "uploadfile":
+            return part.get_payload(decode=True)
+    raise Refusal(400, "Failed to read pipeline from file")

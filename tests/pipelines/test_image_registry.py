@@ -1,0 +1,90 @@
+"""What a registry says of an image, asked as nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from loopback import Answer, Loopback, Refusal, Request, as_answer, routed
+
+from pipelines.client.registry import Presence, parse, presence
+
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@dataclass
+class Registry(Loopback):
+    """One image. `token` is what it wants, and gives anyone who asks where `generous`."""
+
+    token: str = ""
+    generous: bool = True
+
+    def answer(self, request: Request) -> Answer:
+        return routed(
+            {"HEAD /v2/team/ranzcr/manifests/(.+)": self._manifest, "GET /token": self._token},
+            request,
+        )
+
+    def refused(self, status: int, message: str) -> bytes:
+        return b"{}"
+
+    def _manifest(self, request: Request, digest: str) -> Answer:
+        if self.token and request.headers["Authorization"] != f"Bearer {self.token}":
+            challenge = f'Bearer realm="{self.url}/token",service="s",scope="repository:team:pull"'
+            return Answer(status=401, headers={"WWW-Authenticate": challenge})
+        if digest != DIGEST:
+            raise Refusal(404, "unknown")
+        assert "application/vnd.oci.image.index.v1+json" in request.headers["Accept"]
+        return Answer()
+
+    def _token(self, request: Request) -> Answer:
+        assert request.query == {"service": "s", "scope": "repository:team:pull"}
+        if not self.generous:
+            raise Refusal(403, "log in")
+        return as_answer({"token": self.token})
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Registry() as server:
+        yield server
+
+
+def image(registry: Registry, digest: str = DIGEST) -> str:
+    return f"{registry.url.removeprefix('http://')}/team/ranzcr:0.1@{digest}"
+
+
+def test_an_image_is_there_or_missing(registry):
+    assert presence(image(registry)) is Presence.THERE
+    assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
+
+
+def test_a_registry_that_gives_anyone_a_token_is_asked_with_it(registry):
+    registry.token = "for-anyone"
+    assert presence(image(registry)) is Presence.THERE
+    assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
+    registry.generous = False
+    assert presence(image(registry)) is Presence.UNSEEN
+
+
+@pytest.mark.parametrize("how", [401, 403, 500, "lost"])
+def test_what_a_registry_does_not_say_is_unseen(registry, how):
+    registry.fail("HEAD .*", how, times=9)
+    assert presence(image(registry)) is Presence.UNSEEN
+
+
+def test_a_web_servers_404_says_nothing_of_an_image(registry):
+    registry.answer = lambda request: Answer(b"<html>", 404, "text/html")
+    assert presence(image(registry)) is Presence.UNSEEN
+
+
+def test_without_a_registry_or_a_digest_there_is_nothing_to_ask():
+    for text in ("ranzcr:latest", f"ranzcr@{DIGEST}", "registry.example.com/ranzcr:0.1"):
+        assert parse(text) is None
+        assert presence(text) is Presence.UNSEEN
+
+
+def test_other_hosts_are_asked_over_tls():
+    found = parse(f"registry.example.com/team/ranzcr@{DIGEST}")
+    assert found.manifest == f"https://registry.example.com/v2/team/ranzcr/manifests/{DIGEST}"
