@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker_host
 import postgres
 import pytest
 import swift
+from docker_host import DockerHost
 from mlflow_servers import Account, MlflowServer, account, become
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -114,3 +116,19 @@ def team(
         become(guarded_server, guarded_server.admin, patch)
         role_setup.set_up(file, print)
     return {**people, "admin": guarded_server.admin}
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[DockerHost]:
+    """A Docker daemon of our own."""
+    if problem := docker_host.missing():
+        pytest.skip(problem)
+    with docker_host.serving() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def images(host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Our images, built from this tree: tag by name."""
+    with docker_host.pip_configuration(tmp_path_factory.mktemp("index")) as pip_conf:
+        return host.build(pip_conf)

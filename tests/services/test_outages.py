@@ -50,18 +50,18 @@ def losses(client, run_id):
     return [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")]
 
 
-TRAINING = f"""
+TRAINING = """
 import sys
 from ranzcr import config
 from ranzcr.tracking import context
 with context.fold_run(
-    config.load("b7v3_001"), dataset_digest="{DIGEST}", fold=0, labels=["a"]
+    config.load("b7v3_001"), dataset_digest=sys.argv[1] * 8, fold=0, labels=["a"]
 ) as run:
     for epoch in range(300):
         if epoch in (100, 200):
             print(run.run_id, flush=True)
             sys.stdin.readline()
-        run.log_epoch(epoch, {{"loss": float(epoch)}})
+        run.log_epoch(epoch, {"loss": float(epoch)})
     run.log_text("weights", "weights.txt")
     if sys.argv[1] == "killed":
         print("logged", flush=True)

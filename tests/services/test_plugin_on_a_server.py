@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import mlflow.pyfunc
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from plugin_emulator import Plugin
@@ -37,7 +39,7 @@ DAGS = ("first-stage", "second-stage", "gate-passed")
 
 @pytest.fixture(scope="module")
 def ran(competition, mlflow_server, tmp_path_factory):
-    """The plugin, and every run that the pipeline left on the server."""
+    """The plugin, every run that the pipeline left on the server, and its home folder."""
     plugin = Plugin(mlflow_server, "kfp-default")
     folder = tmp_path_factory.mktemp("plugin")
     gates = folder / "gates.yaml"
@@ -51,7 +53,7 @@ def ran(competition, mlflow_server, tmp_path_factory):
             data = ("--data", str(competition), "--gates", str(gates))
             cli.app([*RUN, *data], standalone_mode=False)
         made = [run for run in all_runs(plugin.client) if run.info.run_id not in before]
-    return plugin, made
+    return plugin, made, folder / "home"
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def of_kind(runs, kind):
 
 
 def test_there_are_the_plugins_runs_and_the_journals_rows_and_no_others(tracked):
-    plugin, made = tracked
+    plugin, made, _ = tracked
     rows = [run for run in made if run.info.experiment_id != plugin.experiment_id]
     kinds = Counter(run.data.tags["kind"] for run in rows)
     assert kinds == {"single": 2, "pseudo": 1, "ensemble": 1}
@@ -81,7 +83,7 @@ def test_there_are_the_plugins_runs_and_the_journals_rows_and_no_others(tracked)
 
 
 def test_each_fold_is_one_task_run_with_its_name(tracked):
-    plugin, made = tracked
+    plugin, made, _ = tracked
     folds = of_kind(made, "fold")
     assert sorted(run.info.run_name for run in folds) == [
         f"{name} fold {fold}" for name in ("smoke_a", "smoke_student") for fold in range(FOLDS)
@@ -93,7 +95,7 @@ def test_each_fold_is_one_task_run_with_its_name(tracked):
 
 
 def test_no_batch_of_the_plugins_is_refused_and_no_value_of_ours_is_missing(tracked):
-    plugin, made = tracked
+    plugin, made, _ = tracked
     assert plugin.refused == []
     batch = config.load("smoke_a").data.batch_size
     for run in of_kind(made, "fold"):
@@ -103,7 +105,7 @@ def test_no_batch_of_the_plugins_is_refused_and_no_value_of_ours_is_missing(trac
 
 
 def test_the_journal_knows_the_folds_that_lie_below_the_pipelines_run(tracked):
-    _, made = tracked
+    _, made, _ = tracked
     for row in of_kind(made, "single"):
         assert row.data.tags["folds"] == str(FOLDS)
         assert "cv_auc" in row.data.metrics
@@ -111,7 +113,7 @@ def test_the_journal_knows_the_folds_that_lie_below_the_pipelines_run(tracked):
 
 
 def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
-    _, made = tracked
+    _, made, _ = tracked
     (blend,) = of_kind(made, "ensemble")
     text = lineage.render(lineage.trace(blend.info.run_id))
     assert "not in the journal" not in text
@@ -120,11 +122,24 @@ def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
 
 
 def test_the_journal_shows_its_rows_beside_the_plugins(tracked):
-    _, made = tracked
+    _, made, _ = tracked
     shown = set(journal.rows().run_id)
     rows = {run.info.run_id for kind in journal.KINDS for run in of_kind(made, kind)}
     assert rows <= shown
     assert not shown & {run.info.run_id for run in made} - rows
+
+
+def test_the_champion_is_served_from_the_server(tracked, competition, mlflow_server):
+    *_, home = tracked
+    assert not (home / "mlflow.db").exists()
+    mlflow.set_tracking_uri(mlflow_server)
+    model = mlflow.pyfunc.load_model("models:/ranzcr-clip@champion")
+    images = sorted((competition / "test").glob("*.jpg"))[:2]
+    served = model.predict(pd.DataFrame({"image": [str(path) for path in images]}))
+    (submission,) = home.glob("pipelines/*/runs/**/submission.csv")
+    submitted = pd.read_csv(submission).set_index("StudyInstanceUID")
+    expected = submitted.loc[[path.stem for path in images]]
+    assert abs(served.to_numpy() - expected.to_numpy()).max() < 1e-4
 
 
 def test_of_two_devices_only_the_first_logs(dataset, mlflow_server, tmp_path):

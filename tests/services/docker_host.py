@@ -1,0 +1,176 @@
+"""A Docker daemon of the tests' own, images to build on, and an index: no registry is asked.
+
+The base images come from debootstrap and this machine's own Debian mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from docker.client import DockerClient
+from docker.models.containers import Container
+from processes import free_ports, running, wait_until
+
+REPOSITORY = Path(__file__).parent.parent.parent
+BASE, BUILDER = "local/base:bookworm", "local/builder:bookworm"
+SECRET = secrets.token_hex(16)
+PACKAGES = "python3,python3-venv,ca-certificates"
+OF_BUILDER = (  # what python3-venv brought: the images shall not have it
+    *("python3-venv", "python3.11-venv", "python3-pip-whl", "python3-setuptools-whl"),
+    *("python3-distutils", "python3-lib2to3"),
+)
+WASTE = ("var/cache/apt/archives", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man")
+
+
+def missing() -> str:
+    """What of this machine is missing to run a daemon; "" where nothing is."""
+    if os.getuid() != 0:
+        return "a Docker daemon of our own needs root"
+    absent = [name for name in ("dockerd", "debootstrap") if not shutil.which(name)]
+    return f"no {absent[0]}; apt install docker.io debootstrap" if absent else ""
+
+
+class DockerHost:
+    """A running daemon with the base images."""
+
+    def __init__(self, address: str) -> None:
+        self.environment = {"DOCKER_HOST": address}
+
+    @cached_property
+    def client(self) -> DockerClient:
+        return DockerClient(base_url=self.environment["DOCKER_HOST"], timeout=120)
+
+    def build(self, pip_conf: Path, names: Sequence[str] = ()) -> dict[str, str]:
+        """Build images as `make images` does; their tags by name."""
+        environment = {
+            **os.environ,
+            **self.environment,
+            **{"BASE": BASE, "BUILDER": BUILDER, "FLAGS": "--network=host --progress=plain"},
+            **{"PIP_CONF": str(pip_conf), "CA": _certificates()},
+        }
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "docker" / "build.py", *names],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-5000:]
+        tags = done.stdout.split()
+        return {tag.split(":")[0]: tag for tag in tags}
+
+    @contextmanager
+    def container(
+        self, image: str, *command: str, environment: Mapping[str, str] | None = None, **more
+    ) -> Iterator[Container]:
+        """A container as careful clusters run it, on the network of this machine; removed after."""
+        container = self.client.containers.run(
+            image,
+            list(command) or None,
+            detach=True,
+            environment=dict(environment or {}),
+            network_mode="host",
+            read_only=True,
+            tmpfs={"/tmp": "exec"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            **more,
+        )
+        try:
+            yield container
+        finally:
+            container.remove(force=True)
+
+
+@contextmanager
+def serving() -> Iterator[DockerHost]:
+    """Run a daemon and make the base images; nothing of it is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ranzcr-docker-", dir="/var/tmp") as name:
+        folder = Path(name)
+        command = [
+            *("dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none"),
+            *("--data-root", folder / "data", "--exec-root", folder / "run"),
+            *("--pidfile", folder / "pid", "--host", f"unix://{folder}/socket"),
+        ]
+        log = folder / "dockerd.log"
+        with running(command, log):
+            host = DockerHost(f"unix://{folder}/socket")
+            wait_until((folder / "socket").exists, f"dockerd; see {log}")
+            wait_until(host.client.ping, f"dockerd; see {log}")
+            _make_bases(host, folder / "root")
+            yield host
+
+
+@contextmanager
+def pip_configuration(folder: Path) -> Iterator[Path]:
+    """A pip.conf as this machine's own, for a build; SECRET stands in it.
+
+    Wheels that pip finds in a folder here are served on loopback, as by an index in a closed
+    network.
+    """
+    lines = ["[global]", f"# {SECRET}"]
+    with ExitStack() as stack:
+        for links in _pip_setting("find-links"):
+            (port,) = free_ports(1)
+            command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+            stack.enter_context(running([*command, "--directory", links], folder / "index.log"))
+            lines.append(f"find-links = http://127.0.0.1:{port}/")
+        for name in ("index-url", "extra-index-url"):
+            if remote := [url for url in _pip_setting(name) if not url.startswith("file:")]:
+                lines.append(f"{name} = {' '.join(remote)}")
+        file = folder / "pip.conf"
+        file.write_text("\n".join(lines) + "\n")
+        yield file
+
+
+def _pip_setting(name: str) -> list[str]:
+    asked = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.split()
+
+
+def _certificates() -> str:
+    return os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
+
+
+def _make_bases(host: DockerHost, root: Path) -> None:
+    options = ("--variant=minbase", f"--include={PACKAGES}")
+    command = ["debootstrap", *options, _codename(), root, _mirror()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    (root / "etc/apt/sources.list").write_text("")  # the mirror is this machine's
+    for waste in WASTE:
+        shutil.rmtree(root / waste)
+        (root / waste).mkdir()
+    _import(host, root, BUILDER)
+    purge = ["chroot", root, "dpkg", "--purge", *OF_BUILDER]
+    subprocess.run(purge, check=True, stdout=subprocess.DEVNULL)
+    _import(host, root, BASE)
+
+
+def _import(host: DockerHost, root: Path, tag: str) -> None:
+    archive = root.with_suffix(".tar")
+    subprocess.run(["tar", "-C", root, "--numeric-owner", "-cf", archive, "."], check=True)
+    name, _, label = tag.partition(":")
+    host.client.api.import_image_from_file(str(archive), repository=name, tag=label)
+    archive.unlink()
+
+
+def _codename() -> str:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    return settings["VERSION_CODENAME"].strip('"')
+
+
+def _mirror() -> str:
+    """Where apt here gets this Debian from."""
+    asked = ["apt-get", "indextargets", "--format", "$(SITE)", f"Codename: {_codename()}"]
+    sites = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    return next(site for site in sites if "security" not in site)

@@ -1,0 +1,263 @@
+"""The images, built from a local base: what they hold, what they may do, what they are for."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker_host
+import pandas as pd
+import pytest
+from docker_host import DockerHost
+from mlflow import MlflowClient
+from mlflow_servers import account
+from processes import free_ports, wait_until
+
+NAMES = ("ranzcr", "ranzcr-mlflow", "ranzcr-serve")
+USER = "10001:10001"
+LOCK = Path(__file__).parent.parent.parent / "requirements.lock"
+
+
+@pytest.fixture
+def inside(host: DockerHost, images: dict[str, str]):
+    """Run a command in an image as any user, nothing writable but /tmp; what it prints."""
+
+    def _inside(name: str, *command: str) -> str:
+        with host.container(images[name], *command, user="12345:12345") as container:
+            status = container.wait()["StatusCode"]
+            said = container.logs().decode()
+        assert status == 0, said
+        return said
+
+    return _inside
+
+
+@pytest.fixture(scope="module")
+def journal(host: DockerHost, images: dict[str, str]) -> Iterator[str]:
+    """An MLflow server from its image, on SQLite and a folder."""
+    with tempfile.TemporaryDirectory(prefix="ranzcr-journal-", dir="/tmp") as folder:
+        os.chown(folder, 10001, 10001)
+        (port,) = free_ports(1)
+        environment = {
+            **{"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port), "MLFLOW_WORKERS": "1"},
+            "MLFLOW_BACKEND_STORE_URI": "sqlite:////work/mlflow.db",
+            "MLFLOW_ARTIFACTS_DESTINATION": "/work/artifacts",
+        }
+        work = {folder: {"bind": "/work", "mode": "rw"}}
+        image = images["ranzcr-mlflow"]
+        with host.container(image, environment=environment, volumes=work) as container:
+            wait_until(lambda: is_healthy(container), "MLflow's image")
+            yield f"http://127.0.0.1:{port}"
+
+
+def is_healthy(container) -> bool:
+    container.reload()
+    assert container.status == "running", container.logs().decode()
+    return container.attrs["State"]["Health"]["Status"] == "healthy"
+
+
+def seconds_to_stop(container) -> float:
+    """How long an orderly stop takes. Docker kills after 30 s."""
+    began = time.monotonic()
+    container.stop(timeout=30)
+    container.reload()
+    assert container.attrs["State"]["ExitCode"] in (0, 143), container.logs().decode()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_says_what_it_is_and_runs_as_a_fixed_user(host, images, name):
+    found = host.client.images.get(images[name])
+    labels = found.labels
+    assert found.attrs["Config"]["User"] == USER
+    assert labels["org.opencontainers.image.title"] == name
+    commit = labels["org.opencontainers.image.revision"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
+    version = labels["org.opencontainers.image.version"]
+    assert images[name].startswith(f"{name}:{version}-{commit[:12]}")
+    print(f"{name}: {found.attrs['Size'] / 1e6:.0f} MB")
+
+
+def test_the_server_and_the_served_model_need_no_torch(host, images):
+    sizes = {name: host.client.images.get(images[name]).attrs["Size"] for name in NAMES}
+    assert max(sizes["ranzcr-mlflow"], sizes["ranzcr-serve"]) < sizes["ranzcr"] / 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_holds_the_locked_packages_and_lists_them(inside, name):
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+    listed = inside(name, "cat", "/opt/venv/packages.txt").split()
+    held = dict(line.lower().replace("_", "-").split("==") for line in listed)
+    assert len(held) > 20
+    # torch+cpu is the CPU build of what the lock names.
+    assert {package: version.split("+")[0] for package, version in held.items()} == {
+        package: locked[package] for package in held
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_has_no_build_tools(inside, name):
+    tools = inside(
+        name, "sh", "-c", "for tool in pip pip3 gcc cc make git; do command -v $tool; done; true"
+    )
+    assert tools == ""
+
+
+def test_no_layer_holds_a_cache_or_a_secret(host, images):
+    for name in NAMES:
+        for path, content in small_files(host, images[name]):
+            assert not re.match(r"root/\.cache|var/cache/apt/.*deb|etc/pip\.conf|run/secrets", path)
+            assert docker_host.SECRET.encode() not in content, f"{name}: {path}"
+        told = host.client.images.get(images[name]).history()
+        assert docker_host.SECRET not in json.dumps(told)
+
+
+def small_files(host: DockerHost, tag: str) -> Iterator[tuple[str, bytes]]:
+    """Path and content of all files of all layers; of larger ones no content."""
+    with tempfile.TemporaryFile(dir="/var/tmp") as saved:
+        for piece in host.client.images.get(tag).save(chunk_size=1 << 22):
+            saved.write(piece)
+        saved.seek(0)
+        with tarfile.open(fileobj=saved) as image:
+            for part in image:
+                if part.name.endswith("layer.tar"):
+                    with tarfile.open(fileobj=image.extractfile(part)) as layer:
+                        for file in layer:
+                            small = file.isfile() and file.size < 10_000
+                            yield file.name, layer.extractfile(file).read() if small else b""
+
+
+def test_training_can_be_imported_by_any_user_on_a_read_only_system(inside):
+    said = inside(
+        "ranzcr",
+        *("python", "-c"),
+        "import torch, timm, albumentations, lightning, mlflow, kfp, onnxruntime, ranzcr\n"
+        "import ranzcr.training.fit, ranzcr.inference.export, pipelines.competition\n"
+        "import torchvision.transforms; print('all there')",
+    )
+    assert said.endswith("all there\n")
+    assert "ranzcr pipeline" in inside("ranzcr", "ranzcr", "--help")
+
+
+@pytest.fixture(scope="module")
+def pipeline_run(
+    host: DockerHost,
+    images: dict[str, str],
+    journal: str,
+    competition: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The home folder after the whole pipeline has run in containers, twice."""
+    folder = tmp_path_factory.mktemp("in-containers")
+    environment = {
+        **os.environ,
+        **host.environment,
+        **{"MLFLOW_TRACKING_URI": journal, "RANZCR_HOME": str(folder / "home")},
+    }
+    command = [
+        *("pipeline", "run", "competition", "--data", str(competition), "--folds", "2"),
+        *("--first", "smoke_a", "--second", "smoke_student", "--min-auc", "0"),
+        *("--set", "data.image_size=64", "--set", "training.recipe.train.epochs=1"),
+        *("--set", "training.recipe.train.warmup_epochs=0"),
+        *("--runner", "docker", "--image", images["ranzcr"]),
+    ]
+    for _ in range(2):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ranzcr", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "train smoke_student fold 1: cached" in done.stderr
+    assert not host.client.containers.list(all=True, filters={"ancestor": images["ranzcr"]})
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def submission(pipeline_run: Path) -> pd.DataFrame:
+    first = min(pipeline_run.glob("pipelines/*/runs/**/submission.csv"))
+    return pd.read_csv(first).set_index("StudyInstanceUID")
+
+
+def test_the_champion_of_the_pipeline_is_served(host, images, journal, competition, submission):
+    (port,) = free_ports(1)
+    environment = {"MLFLOW_TRACKING_URI": journal, "PORT": str(port)}
+    paths = sorted((competition / "test").glob("*.jpg"))[:3]
+    with host.container(images["ranzcr-serve"], environment=environment) as container:
+        wait_until(lambda: is_healthy(container), "the served model")
+        answer = predict(port, [path.read_bytes() for path in paths])
+        assert seconds_to_stop(container) < 15
+    served = pd.DataFrame(answer["predictions"])[submission.columns]
+    expected = submission.loc[[path.stem for path in paths]]
+    assert abs(served.to_numpy() - expected.to_numpy()).max() < 1e-4
+
+
+def predict(port: int, images: list[bytes]) -> dict:
+    records = [{"image": base64.b64encode(image).decode()} for image in images]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"dataframe_records": records}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    return json.load(urllib.request.urlopen(request, timeout=30))
+
+
+def test_the_journal_names_the_image_and_its_commit(host, images, journal, pipeline_run):
+    client = MlflowClient(journal)
+    experiment = client.get_experiment_by_name("ranzcr-clip")
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'fold'")
+    image = host.client.images.get(images["ranzcr"])
+    commit = image.labels["org.opencontainers.image.revision"]
+    assert {run.data.tags["image_digest"] for run in runs} == {image.id}
+    assert {run.data.tags["git_commit"] for run in runs} == {commit}
+
+
+def test_a_model_that_is_not_there_is_one_line(host, images, journal):
+    environment = {"MLFLOW_TRACKING_URI": journal, "MODEL_URI": "models:/nothing@champion"}
+    with host.container(images["ranzcr-serve"], environment=environment) as container:
+        assert container.wait()["StatusCode"] == 1
+        (line,) = container.logs().decode().strip().splitlines()
+    assert line.startswith("MODEL_URI models:/nothing@champion: ")
+
+
+def test_mlflow_runs_on_postgresql_and_asks_who_it_is(host, images, postgresql, tmp_path):
+    admin = account("admin")
+    settings = tmp_path / "auth.ini"
+    settings.write_text(
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
+        f"database_uri = {postgresql.database('image_auth')}\n"
+    )
+    (port,) = free_ports(1)
+    environment = {
+        **{"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port), "MLFLOW_WORKERS": "1"},
+        "MLFLOW_BACKEND_STORE_URI": postgresql.database("image"),
+        "MLFLOW_AUTH_CONFIG_PATH": "/etc/mlflow/auth.ini",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": admin.password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
+    }
+    volumes = {str(settings): {"bind": "/etc/mlflow/auth.ini", "mode": "ro"}}
+    command = ("mlflow", "server", "--app-name", "basic-auth")
+    image = images["ranzcr-mlflow"]
+    with host.container(image, *command, environment=environment, volumes=volumes) as container:
+        wait_until(lambda: is_healthy(container), "MLflow's image on PostgreSQL")
+        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(url, timeout=30)
+        who = base64.b64encode(f"{admin.name}:{admin.password}".encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {who}"})
+        found = json.load(urllib.request.urlopen(request, timeout=30))
+        assert found["experiments"][0]["name"] == "Default"
+        assert seconds_to_stop(container) < 25
