@@ -1,6 +1,3 @@
-"""The image that every component runs in; named once, here."""
+"""The image that every component runs in, until compiling or a runner puts another in its place."""
 
-import os
-
-# Local subprocess runs ignore it. `ranzcr pipeline compile --image` sets the variable.
-RANZCR = os.environ.get("RANZCR_IMAGE", "ranzcr-python:local")
+RANZCR = "ranzcr-python:local"  # kfp.local warns of a name without python, and uses none

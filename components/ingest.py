@@ -4,14 +4,19 @@ from components import image
 
 
 @dsl.component(base_image=image.RANZCR, install_kfp_package=False)
-def ingest(source: str, externals: list[str], competition: dsl.Output[dsl.Dataset]) -> str:
-    """Bring a competition folder in; returns its content digest. See ranzcr.stages.ingest."""
+def ingest(
+    source: str, externals: list[str], images: bool, competition: dsl.Output[dsl.Dataset]
+) -> str:
+    """Bring a competition folder in, or images alone; returns their content digest.
+
+    See ranzcr.stages.ingest.
+    """
     from pathlib import Path
 
     from ranzcr.errors import one_line
     from ranzcr.stages import ingest as stage
 
     with one_line("ingest"):
-        result = stage.run(source, Path(competition.path), externals=externals)
+        result = stage.run(source, Path(competition.path), externals=externals, images=images)
     competition.metadata["digest"] = result.digest
     return result.digest

@@ -14,7 +14,8 @@ def predict(
 ) -> str:
     """Predict a fold's validation rows, the test and the external images with its model.
 
-    Returns the digest of the predictions. See ranzcr.stages.predict.
+    With an ensemble for the checkpoint, predict a folder of images. Returns the digest of the
+    predictions. See ranzcr.stages.predict.
     """
     from pathlib import Path
 

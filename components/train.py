@@ -13,6 +13,7 @@ def train(
     checkpoint: dsl.Output[dsl.Model],
     soft_labels: dsl.Input[dsl.Dataset] = None,
     soft_digest: str = "",
+    devices: int = 1,
 ) -> str:
     """Train on every fold but `fold`; returns the checkpoint's digest. See ranzcr.stages.train."""
     from pathlib import Path
@@ -31,6 +32,9 @@ def train(
             fold=int(fold),
             soft_labels=Path(soft_labels.path) if soft_labels else None,
             resume=home() / "resume",
+            devices=devices,
         )
+    if not result.digest:
+        raise SystemExit  # one of several devices' processes: the first alone reports
     checkpoint.metadata.update(digest=result.digest, experiment=experiment.name, fold=fold)
     return result.digest

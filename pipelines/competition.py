@@ -4,42 +4,11 @@ from kfp import dsl
 
 from components.blend import blend
 from components.bundle import bundle
-from components.evaluate import evaluate
 from components.export import export
-from components.ingest import ingest
-from components.plan import plan
-from components.predict import predict
-from components.prepare import prepare
 from components.promote import promote
 from components.pseudo import pseudo
 from components.register import register
-from components.train import train
-
-
-def train_and_predict(items, dataset, stage: str, **soft_labels):
-    """Train each item of a plan and predict with it: (train task, predict task), to be Collected.
-
-    Every scalar comes from the item: inside a loop, kfp.local replaces an outer task's output by
-    the loop item.
-    """
-    with dsl.ParallelFor(items, name=stage) as item:
-        trained = train(
-            config=item.config,
-            fold=item.fold,
-            dataset=dataset,
-            dataset_digest=item.dataset_digest,
-            code=item.code,
-            soft_digest=item.soft_digest,
-            **soft_labels,
-        )
-        predicted = predict(
-            checkpoint=trained.outputs["checkpoint"],
-            checkpoint_digest=trained.outputs["Output"],
-            dataset=dataset,
-            dataset_digest=item.dataset_digest,
-            code=item.code,
-        )
-    return trained, predicted
+from pipelines.parts import data_of, trained_on
 
 
 @dsl.pipeline(name="competition", description=__doc__)
@@ -54,7 +23,8 @@ def competition(
     seed: int = 0,
     skip_bad: bool = False,
     blend_method: str = "weights",
-    min_auc: float = 0.5,
+    gates: str = "",
+    devices: int = 1,
 ):
     """From a competition folder to a promoted ensemble and its offline submission bundle.
 
@@ -69,58 +39,22 @@ def competition(
         seed: of the folds.
         skip_bad: go on without unreadable images.
         blend_method: weights, mean or subset.
-        min_auc: the gate's bound on the lower end of the blend's interval.
+        gates: what the gates ask for, as JSON; the packaged ones where empty.
+        devices: GPUs of each training.
     """
-    # ingest, register and promote look at the world outside (files, the registry), so they always
-    # run; each is idempotent. Everything else comes from the cache where nothing has changed.
-    ingested = ingest(source=source, externals=externals).set_caching_options(False)
-    prepared = prepare(
-        competition=ingested.outputs["competition"],
-        competition_digest=ingested.outputs["Output"],
-        image_size=image_size,
-        folds=folds,
-        seed=seed,
-        skip_bad=skip_bad,
-        code=code,
+    folder, data = data_of(
+        source, externals, code, image_size=image_size, folds=folds, seed=seed, skip_bad=skip_bad
     )
-    data = {
-        "dataset": prepared.outputs["dataset"],
-        "dataset_digest": prepared.outputs["Output"],
-    }
-
-    first_plan = plan(experiments=first, code=code, **data)
-    first_models, first_predictions = train_and_predict(
-        first_plan.output, data["dataset"], "first-stage"
-    )
-    first_scored = evaluate(
-        predictions=dsl.Collected(first_predictions.outputs["predictions"]),
-        digests=dsl.Collected(first_predictions.outputs["Output"]),
-        code=code,
-        **data,
-    )
-
-    taught = pseudo(
-        predictions=dsl.Collected(first_predictions.outputs["predictions"]),
-        digests=dsl.Collected(first_predictions.outputs["Output"]),
-        code=code,
-        **data,
-    )
-    soft_labels = taught.outputs["soft_labels"]
-    second_plan = plan(
-        experiments=second,
-        soft_labels=soft_labels,
+    teachers, first_scored = trained_on(data, first, "first-stage", code, devices)
+    taught = pseudo(code=code, **teachers.predictions(), **data)
+    students, second_scored = trained_on(
+        data,
+        second,
+        "second-stage",
+        code,
+        devices,
+        soft_labels=taught.outputs["soft_labels"],
         soft_digest=taught.outputs["Output"],
-        code=code,
-        **data,
-    )
-    second_models, second_predictions = train_and_predict(
-        second_plan.output, data["dataset"], "second-stage", soft_labels=soft_labels
-    )
-    second_scored = evaluate(
-        predictions=dsl.Collected(second_predictions.outputs["predictions"]),
-        digests=dsl.Collected(second_predictions.outputs["Output"]),
-        code=code,
-        **data,
     )
 
     blended = blend(
@@ -135,27 +69,29 @@ def competition(
     exported = export(
         blended=blended.outputs["blended"],
         blend_digest=blended.outputs["Output"],
-        first_stage=dsl.Collected(first_models.outputs["checkpoint"]),
-        second_stage=dsl.Collected(second_models.outputs["checkpoint"]),
-        first_digests=dsl.Collected(first_models.outputs["Output"]),
-        second_digests=dsl.Collected(second_models.outputs["Output"]),
+        first_stage=teachers.checkpoints(),
+        second_stage=students.checkpoints(),
+        first_digests=teachers.checkpoint_digests(),
+        second_digests=students.checkpoint_digests(),
         code=code,
     )
     registered = register(
         ensemble=exported.outputs["ensemble"],
         blended=blended.outputs["blended"],
         dataset=data["dataset"],
-        min_auc=min_auc,
+        gates=gates,
     ).set_caching_options(False)
 
     # kfp.local resolves a condition on a task's return value alone, not on a named output.
     with dsl.If(registered.outputs["Output"] == "pass", name="gate-passed"):
-        promoted = promote(candidate=registered.outputs["candidate"]).set_caching_options(False)
+        promoted = promote(
+            candidate=registered.outputs["candidate"], why="gates of the competition pipeline"
+        ).set_caching_options(False)
         bundle(
             ensemble=exported.outputs["ensemble"],
             ensemble_digest=exported.outputs["Output"],
             blended=blended.outputs["blended"],
-            competition=ingested.outputs["competition"],
+            competition=folder,
             champion_version=promoted.outputs["Output"],
             code=code,
         )

@@ -4,48 +4,44 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.code import code_version
-from ranzcr.config import Experiment
 from ranzcr.errors import ConfigError, nearest
 
-PIPELINES = ("competition",)
+if TYPE_CHECKING:
+    from pipelines.processes import Machine
+
+PIPELINES = ("competition", "first-stage", "second-stage", "predict", "promote", "nightly")
+RUNNERS = ("subprocess", "docker")
+_PROVIDER = "generic"  # where none is named
 
 
 def run(
     name: str,
     *,
-    source: str,
-    first: Sequence[str],
-    second: Sequence[str],
-    overrides: Sequence[str],
-    image_size: int | None,
-    folds: int,
-    externals: Sequence[str],
-    parallel: int | None,
-    **settings: Any,
-) -> None:
+    overrides: Sequence[str] = (),
+    parallel: int | None = None,
+    runner: str = "subprocess",
+    image: str | None = None,
+    **given: Any,
+) -> dict[str, Path]:
     """Run a pipeline on this machine, through kfp.local, with what finished before from the cache.
 
-    Experiments, data and MLflow are looked at before the first task starts. `settings` are the
-    pipeline's other parameters.
+    Experiments, gates, data and MLflow are looked at before the first task starts. `given` are the
+    pipeline's parameters; see `pipelines.request`. With the runner "docker" each task is a
+    container of `image`.
 
-    Raises ConfigError, DataError or TrackingError before it starts; PipelineError where a stage
-    fails.
+    Returns what the pipeline made, by name. Raises ConfigError, DataError or TrackingError before
+    it starts; PipelineError where a stage fails, or Docker does not answer.
     """
-    _known(name)
-    experiments = [
-        _resolved(group, overrides, stage)
-        for group, stage in ((first, "--first"), (second, "--second"))
-    ]
-    _check_names(experiments)
-    _check_source(source)
-    for external in externals:
-        _check_source(external.partition("=")[2] or external)
+    from pipelines import request
+
+    graph = pipeline(name)
+    asked = request.check(name, graph, overrides, given)
 
     from ranzcr.home import home
     from ranzcr.tracking import server
@@ -53,99 +49,114 @@ def run(
     journal = server.identity()  # MLflow must answer before anything starts
     from pipelines import local
 
-    everyone = [*experiments[0], *experiments[1]]
-    code = code_version()
+    parallel = parallel or (1 if shutil.which("nvidia-smi") else 2)
+    machine = _machine(runner, image, asked.folders, parallel)
+    code = machine.code_version()
     os.environ["RANZCR_CODE"] = code  # for the journal: tasks inherit it
+    keeping = _Keeping(graph)
     local.run(
-        pipeline(name),
-        {
-            "source": _absolute(source),
-            "first": [experiment.to_json() for experiment in experiments[0]],
-            "second": [experiment.to_json() for experiment in experiments[1]],
-            "externals": [_absolute(external) for external in externals],
-            "code": code,
-            "image_size": image_size or max(map(largest_size, everyone)),
-            "folds": folds,
-            **settings,
-        },
+        keeping,
+        {**asked.arguments, "code": code},
         # Results that are in another journal, or in one that was deleted, must be made again.
         root=home() / "pipelines" / journal,
-        parallel=parallel or (1 if shutil.which("nvidia-smi") else 2),
-        tasks=2 * folds * len(everyone) + 12,
+        parallel=parallel,
+        tasks=_once(graph) + 2 * asked.trainings,
+        machine=machine,
     )
+    return {what: Path(artifact.path) for what, artifact in keeping.outputs.items()}
 
 
-def compile_to(name: str, output: Path, image: str | None) -> None:
-    """Write the pipeline's KFP YAML to `output`; `image` is what its components run in."""
-    _known(name)
-    if image:
-        os.environ["RANZCR_IMAGE"] = image  # read where components are made
-    from kfp import compiler
+def compile_to(
+    name: str,
+    output: Path,
+    image: str | None,
+    profile: str | None,
+    provider: str | None = None,
+) -> None:
+    """Write the pipeline's KFP YAML to `output`, once `pipelines.lint` finds nothing in it.
 
-    from ranzcr.files import replacing
+    Args:
+        image: what its components run in, name@sha256:...
+        profile: hardware: a profile's name or YAML file.
+        provider: labels and taints: a provider's name or YAML file; generic where None.
 
+    Raises ConfigError for what is not known, an image that is not pinned, and for what lint finds.
+    """
+    graph = pipeline(name)
     if output.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{output}: a compiled pipeline is YAML; name it with .yaml")
+    code = _code(image)
+    from pipelines import hardware
+
+    if profile is None:
+        raise ConfigError(f"give --profile; known: {', '.join(hardware.profiles())}")
+    chosen, nodes = hardware.profile(profile), hardware.provider(provider or _PROVIDER)
+    from kfp import compiler
+
+    from pipelines import lint, placement
+    from ranzcr.files import replacing
+
+    devices = chosen.of("train").devices
+    placed = placement.placed(graph, chosen, nodes, str(image), code=code, devices=devices)
     with replacing(output) as beside:
-        compiler.Compiler().compile(pipeline(name), str(beside))
+        compiler.Compiler().compile(placed, str(beside))
+        findings = lint.lint(beside)
+        if findings:
+            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            raise ConfigError(f"{name} with profile {profile}: {findings[0]}{more}")
 
 
 def pipeline(name: str) -> Any:
     """The KFP pipeline of that name: pipelines/<name>.py holds a function of the same name."""
-    return getattr(importlib.import_module(f"pipelines.{name}"), name)
-
-
-def largest_size(experiment: Experiment) -> int:
-    """Pixels per side that the image cache needs for an experiment's largest phase."""
-    sizes = [phase.image_size or 0 for phase in experiment.training.recipe]
-    return max(experiment.data.image_size, *sizes)
-
-
-def _known(name: str) -> None:
     if name not in PIPELINES:
         raise ConfigError(f"no pipeline {name!r}; {nearest(name, PIPELINES)}")
+    word = name.replace("-", "_")
+    return getattr(importlib.import_module(f"pipelines.{word}"), word)
 
 
-def _resolved(names: Sequence[str], overrides: Sequence[str], option: str) -> list[Experiment]:
-    from ranzcr import config
+class _Keeping:
+    """A pipeline that keeps its outputs, which the runner does not hand back."""
 
-    if not names:
-        raise ConfigError(f"{option} names no experiment; known: {', '.join(config.names())}")
-    return [config.load(name, overrides) for name in names]
+    def __init__(self, graph: Callable[..., Any]) -> None:
+        self._graph = graph
+        self.outputs: Mapping[str, Any] = {}
 
-
-def _check_names(experiments: Sequence[Sequence[Experiment]]) -> None:
-    first, second = experiments
-    names = [experiment.name for experiment in (*first, *second)]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ConfigError(f"experiment {min(repeated)} is given twice; name it once")
-    for experiment in first:
-        if experiment.needs_soft_labels:
-            raise ConfigError(
-                f"{experiment.name} learns from soft labels, which the first stage has not; "
-                "give it to --second"
-            )
-    taught = [experiment.name for experiment in first]
-    for experiment in second:
-        missing = [teacher for teacher in experiment.teachers if teacher not in taught]
-        if missing:
-            raise ConfigError(
-                f"{experiment.name} wants teacher {missing[0]}; add it to --first "
-                f"(now {', '.join(taught)}) or override it with --set teachers=[]"
-            )
+    def __call__(self, **arguments: Any) -> None:
+        self.outputs = self._graph(**arguments).outputs
 
 
-def _check_source(source: str) -> None:
-    if "://" not in source and not source.startswith("kaggle:") and not Path(source).is_dir():
-        from ranzcr.errors import DataError
+def _once(graph: Any) -> int:
+    """How many tasks a run has that are in no loop; in a loop are a train and a predict each."""
+    spec = graph.pipeline_spec
+    dags = [spec.root.dag, *(each.dag for each in spec.components.values())]
+    tasks = [task for dag in dags for task in dag.tasks.values()]
+    loops = [task for task in tasks if task.HasField("parameter_iterator")]
+    executors = spec.deployment_spec["executors"]
+    labels = [spec.components[task.component_ref.name].executor_label for task in tasks]
+    pods = [label for label in labels if label and "container" in executors[label]]
+    return len(pods) - 2 * len(loops)
 
-        raise DataError(f"{source}: no such folder; make one with ranzcr data phantom {source}")
+
+def _machine(runner: str, image: str | None, folders: Iterable[Path], parallel: int) -> Machine:
+    if runner not in RUNNERS:
+        raise ConfigError(f"--runner: no runner {runner!r}; {nearest(runner, RUNNERS)}")
+    if runner == "subprocess":
+        if image:
+            raise ConfigError("--image is for --runner docker; leave it out, or add the runner")
+        from pipelines.processes import Processes
+
+        return Processes()
+    if not image:
+        raise ConfigError("--runner docker needs --image NAME:TAG; make images builds one")
+    from pipelines.containers import Containers
+
+    return Containers(image, data=folders, parallel=parallel)
 
 
-def _absolute(source: str) -> str:
-    """Tasks may run elsewhere: a folder is given by its whole path."""
-    if "://" in source or source.startswith("kaggle:"):
-        return source
-    name, equals, path = source.rpartition("=")
-    return f"{name}{equals}{Path(path).absolute()}"
+def _code(image: str | None) -> str:
+    """The first 16 digits of the image's digest: the version of all code in it."""
+    found = re.fullmatch(r"[^\s@]+@sha256:([0-9a-f]{64})", image or "")
+    if found is None:
+        given = f"--image {image}: a tag can be moved to another image" if image else "give --image"
+        raise ConfigError(f"{given}; name it by its digest, NAME@sha256: and 64 hex digits")
+    return found[1][:16]

@@ -1,4 +1,4 @@
-"""Run a pipeline on this machine: kfp.local's subprocess runner, cached by content, told live.
+"""Run a pipeline on this machine: kfp.local's runners, cached by content, told live.
 
 kfp 2.17's local runner keys its cache by the path of an artifact, which changes with each run of an
 uncached task, and prints each task's whole input. So the cache here keys artifacts by the digest
@@ -15,24 +15,23 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from kfp import dsl, local
 from kfp.local import cache as kfp_cache
-from kfp.local import subprocess_task_handler
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipelines.processes import Ended, Machine, Processes, Started
 from ranzcr.errors import PipelineError
 
 _PARALLEL_STAGES = ("train", "predict")  # those in a loop share the machine's cores
@@ -62,6 +61,7 @@ def run(
     root: Path,
     parallel: int,
     tasks: int,
+    machine: Machine | None = None,
 ) -> None:
     """Run `pipeline` to its end, or raise at the first stage that fails.
 
@@ -69,6 +69,7 @@ def run(
         root: holds `cache/` and `runs/`; a rerun with the same root resumes from the cache.
         parallel: tasks at a time in a loop; kfp.local runs at most 2.
         tasks: how many there will be, for the progress bar.
+        machine: what runs them; processes of our own environment if None.
 
     Raises PipelineError, which names the stage and gives its own line, where the user can mend it;
     StageCrash where it is our fault.
@@ -78,7 +79,7 @@ def run(
     logs = root / "logs" / time.strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
     with _Display(tasks) as display, open(logs / "kfp.log", "w") as chatter:
-        runner = _Runner(display, logs, parallel)
+        runner = _Runner(display, logs, parallel, machine or Processes())
         with _kfp(root, runner, chatter), redirect_stdout(chatter), _stopping(runner):
             try:
                 pipeline(**arguments)
@@ -121,24 +122,23 @@ def _kfp(root: Path, runner: _Runner, chatter: TextIO) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         local.init(
-            local.SubprocessRunner(use_venv=False),
+            runner.machine.kfp_runner(),
             pipeline_root=str(root / "runs"),
             workspace_root=workspace,
             enable_caching=True,
             cache_root=str(root / "cache"),
         )
-    kfp_cache._cache_singleton = _ContentCache(str(root / "cache"), runner)
+    cache = _ContentCache(str(root / "cache"), runner, runner.machine.image)
+    kfp_cache._cache_singleton = cache
     kfp_cache._cache_singleton_root = str(root / "cache")
-    before = subprocess_task_handler.run_local_subprocess
     # Around each task kfp replaces and restores these; its threads restore each other's.
     logger = logging.getLogger()
     logged, printed = (logger.level, logger.handlers[:]), builtins.print
     logger.handlers[:] = [logging.StreamHandler(chatter)]
-    subprocess_task_handler.run_local_subprocess = runner.execute
     try:
-        yield
+        with runner.machine.handing_to(runner.execute):
+            yield
     finally:
-        subprocess_task_handler.run_local_subprocess = before
         logger.level, logger.handlers[:] = logged
         builtins.print = printed
         kfp_cache.reset_local_cache_singleton()
@@ -148,14 +148,19 @@ def _kfp(root: Path, runner: _Runner, chatter: TextIO) -> Iterator[None]:
 class _ContentCache(kfp_cache.LocalCache):
     """kfp's local cache, but an artifact counts by its type and digest, not by its path."""
 
-    def __init__(self, cache_root: str, runner: _Runner) -> None:
+    def __init__(self, cache_root: str, runner: _Runner, image: str) -> None:
         super().__init__(cache_root)
         self._runner = runner
+        self._image = image  # that tasks run in, where it is not the one that they name
         self._names: dict[str, str] = {}
 
     def compute_key(self, component_name, image, full_command, arguments, **rest) -> str:
         key = super().compute_key(
-            component_name, image, full_command, _by_content(arguments), **rest
+            _stage_of(full_command),  # its component's name says where it stands in a pipeline
+            self._image or image,
+            full_command,
+            _by_content(arguments),
+            **rest,
         )
         self._names[key] = _name(_stage_of(full_command), _flat(arguments))
         return key
@@ -186,11 +191,12 @@ def _by_content(value: Any) -> Any:
 
 
 class _Runner:
-    """Runs one task's command in a process of its own, and remembers the first failure."""
+    """Runs one task's command on a machine, and remembers the first failure."""
 
-    def __init__(self, display: _Display, logs: Path, parallel: int) -> None:
+    def __init__(self, display: _Display, logs: Path, parallel: int, machine: Machine) -> None:
         self.failure: BaseException | None = None
-        self._running: set[int] = set()  # process groups
+        self.machine = machine
+        self._running: set[Started] = set()
         self._display = display
         self._logs = logs
         self._slots = threading.BoundedSemaphore(parallel)
@@ -199,27 +205,30 @@ class _Runner:
     def stop(self, number: int) -> None:
         """Send the running tasks a signal and start no others."""
         self.failure = KeyboardInterrupt()
-        for group in list(self._running):
-            with suppress(ProcessLookupError):
-                os.killpg(group, number)
+        for started in list(self._running):
+            started.signal(number)
 
     def cached(self, name: str) -> None:
         self._display.done(f"{name}: cached")
 
-    def execute(self, full_command: list[str], env_vars: Mapping[str, str] | None = None) -> int:
-        """Take the place of kfp's run_local_subprocess; returns the exit status."""
+    def execute(self, full_command: list[str], env_vars: Mapping[str, str]) -> int:
+        """Take the place of kfp's way to run a task; returns the exit status."""
         with self._slots:
             if self.failure is not None:
                 return 1  # what failed is told sooner when nothing new is started
             task = self._task(full_command)
             self._display.line(f"{task}: started")
             began = time.monotonic()
-            status = self._stream(task, full_command, {**os.environ, **(env_vars or {})})
-            if status == 0:
+            try:
+                ended = self._stream(task, full_command, {**self.machine.environment(), **env_vars})
+            except PipelineError as error:
+                self.failure = self.failure or error
+                return 1
+            if ended.status == 0:
                 self._display.done(f"{task}: done in {time.monotonic() - began:.1f} s")
             elif self.failure is None:
-                self.failure = _failure(task, status)
-            return status
+                self.failure = _failure(task, ended)
+            return ended.status
 
     def _task(self, full_command: list[str]) -> _Task:
         stage = _stage_of(full_command)
@@ -237,26 +246,22 @@ class _Runner:
         os.close(handle)
         return _Task(stage, of, Path(log))
 
-    def _stream(self, task: _Task, command: list[str], environment: dict[str, str]) -> int:
+    def _stream(self, task: _Task, command: list[str], environment: dict[str, str]) -> Ended:
         if task.stage in _PARALLEL_STAGES:
             environment.setdefault("OMP_NUM_THREADS", self._threads)
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**environment, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # kfp wraps the task in a shell: both are ended as one group
-        )
-        assert process.stdout is not None
-        self._running.add(process.pid)
-        with open(task.log, "w") as log, process:
-            for line in _own_lines(process.stdout, log):
-                task.lines.append(line)
-                self._display.line(f"{task} | {line}")
-        self._running.discard(process.pid)
-        return process.returncode
+        started = self.machine.start(command, {**environment, "PYTHONUNBUFFERED": "1"})
+        self._running.add(started)
+        if isinstance(self.failure, KeyboardInterrupt):  # while it started
+            started.signal(signal.SIGTERM)
+        try:
+            with open(task.log, "w") as log:
+                for line in _own_lines(started.lines(), log):
+                    task.lines.append(line)
+                    self._display.line(f"{task} | {line}")
+        finally:
+            ended = started.wait()
+            self._running.discard(started)
+        return ended
 
 
 def _own_lines(output: Iterator[str], log: TextIO) -> Iterator[str]:
@@ -273,18 +278,22 @@ def _own_lines(output: Iterator[str], log: TextIO) -> Iterator[str]:
             yield line
 
 
-def _failure(task: _Task, status: int) -> Exception:
+def _failure(task: _Task, ended: Ended) -> Exception:
+    again = "run the same command again to resume from the cache"
     said = [line for line in task.lines if line.startswith(f"{task.stage}: ")]
-    if status == 2 and said:
-        line = said[-1].removeprefix(f"{task.stage}: ")
-        again = "then run the same command again: it resumes from the cache"
-        return PipelineError(f"stage {task} failed: {line}; {again}")
-    if status < 0 or status > 128:
-        number = -status if status < 0 else status - 128
-        name = signal.Signals(number).name
+    if ended.out_of_memory:
         return PipelineError(
-            f"stage {task} was killed ({name}); run the same command again to resume from the cache"
+            f"stage {task} ran out of memory; give it more or --parallel 1, then {again}"
         )
+    if ended.status == 2 and said:
+        line = said[-1].removeprefix(f"{task.stage}: ")
+        return PipelineError(
+            f"stage {task} failed: {line}; then run the same command again: it resumes from the "
+            "cache"
+        )
+    if ended.status < 0:
+        name = signal.Signals(-ended.status).name
+        return PipelineError(f"stage {task} was killed ({name}); {again}")
     last = task.lines[-1] if task.lines else "no output"
     return StageCrash(f"stage {task} crashed: {last}; see {task.log}")
 
@@ -298,8 +307,8 @@ def _name(stage: str, arguments: Mapping[str, Any]) -> str:
     config = arguments.get("config")
     if config:
         return f"{stage} {_experiment_name(config)} fold {arguments['fold']}"
-    checkpoint = arguments.get("checkpoint")
-    if checkpoint:
+    checkpoint = arguments.get("checkpoint", {})
+    if "experiment" in checkpoint:  # else it is an ensemble
         return f"{stage} {checkpoint['experiment']} fold {checkpoint['fold']}"
     experiments = ", ".join(map(_experiment_name, arguments.get("experiments", [])))
     return f"{stage} {experiments}".strip()

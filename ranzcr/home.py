@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """RANZCR_HOME where it is set, else `.ranzcr` in the working folder; an absolute path."""
-    return Path(os.environ.get("RANZCR_HOME") or ".ranzcr").absolute()
+    """RANZCR_HOME where it is set, else `.ranzcr` in the working folder; absolute, no links."""
+    return Path(os.environ.get("RANZCR_HOME") or ".ranzcr").resolve()

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ranzcr.cli.options import Folds, LabelTable, Output, Override, Seed, Size, SkipBad, Tta
+from ranzcr.cli.options import (
+    CandidateVersion,
+    Folds,
+    Gates,
+    LabelTable,
+    MinAuc,
+    Output,
+    Override,
+    Seed,
+    Size,
+    SkipBad,
+    Tta,
+)
 from ranzcr.errors import ConfigError
 
 group = typer.Typer()  # its commands stand at the top level
@@ -20,6 +32,9 @@ def ingest(
     external: Annotated[
         list[str] | None, typer.Option("--external", help="A folder of unlabelled images. Repeat.")
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="The source is no competition: images alone.")
+    ] = False,
 ) -> None:
     """Bring a competition folder in and name its content by a digest.
 
@@ -27,7 +42,7 @@ def ingest(
     """
     from ranzcr.stages import ingest as stage
 
-    result = stage.run(source, out, externals=external or [])
+    result = stage.run(source, out, externals=external or [], images=images)
     typer.echo(f"{out}: {result.files} files, digest {result.digest[:12]}")
 
 
@@ -47,6 +62,12 @@ def prepare(
     from ranzcr.stages import prepare as stage
 
     done = stage.run(competition, out, size=size, folds=folds, seed=seed, skip_bad=skip_bad)
+    if done.joined:
+        (one, other, *_), patients = done.joined[0], sum(map(len, done.joined))
+        typer.echo(
+            f"{out}: {patients} patients share X-rays and are dealt as {len(done.joined)} "
+            f"({one} with {other}; see {out}/dataset.json)"
+        )
     skipped = f", {done.skipped} skipped (see {out}/skipped.csv)" if done.skipped else ""
     typer.echo(
         f"{out}: {done.train} train, {done.test} test, {done.external} external{skipped}; "
@@ -111,7 +132,7 @@ def train(
 
 @group.command()
 def predict(
-    models: Annotated[list[Path], typer.Argument(help="Checkpoint folders.")],
+    models: Annotated[list[Path], typer.Argument(help="Checkpoint folders, or one ensemble.")],
     source: Annotated[Path, typer.Option("--data", help="A data set or a folder of images.")],
     output: Output,
     tta: Tta = None,
@@ -235,15 +256,18 @@ def register(
     blend: Annotated[Path, typer.Option("--blend", help="The blend folder it comes from.")],
     dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
     output: Output,
-    min_auc: Annotated[float, typer.Option(help="Bound on the interval's lower end.")] = 0.5,
+    gates: Gates = None,
+    min_auc: MinAuc = None,
 ) -> None:
     """Judge an ensemble at the gates and register it as a candidate.
 
     Example: ranzcr register ensemble --blend blend --data dataset -o candidate.json
     """
     from ranzcr.stages import register as stage
+    from ranzcr.tracking.registry import gate_rules
 
-    result = stage.run(ensemble, output, blend=blend, dataset=dataset, min_auc=min_auc)
+    rules = gate_rules.load(gates, min_auc=min_auc)
+    result = stage.run(ensemble, output, blend=blend, dataset=dataset, rules=rules)
     typer.echo(f"candidate version {result.version}: gate {result.gate}")
 
 
@@ -253,14 +277,14 @@ def promote(
     output: Output,
     why: Annotated[str, typer.Option("--why", help="For the ledger.")],
 ) -> None:
-    """Make a registered candidate the champion.
+    """Make a registered candidate the champion; where the server has roles, ask an approver to.
 
     Example: ranzcr promote candidate.json -o promotion.json --why "best CV so far"
     """
     from ranzcr.stages import promote as stage
 
     result = stage.run(candidate, output, why=why)
-    typer.echo(f"champion: version {result.version} (before: {result.previous or 'none'})")
+    typer.echo(result.told)
 
 
 @group.command()
@@ -280,3 +304,46 @@ def bundle(
     result = stage.run(ensemble, output, competition=competition)
     made = f", submission {result.submission}" if result.submission else ""
     typer.echo(f"{output}: digest {result.digest[:12]}{made}")
+
+
+@group.command()
+def fetch(
+    version: CandidateVersion,
+    output: Output,
+) -> None:
+    """Fetch a registered version: its ensemble, its blend and how it stands, into a folder.
+
+    Example: ranzcr fetch champion -o champion
+    """
+    from ranzcr.stages import fetch as stage
+
+    told = stage.run(version, output / "ensemble", output / "blend", output / "candidate.json").told
+    typer.echo(f"{output}: candidate {told.version}, gate {told.gate}")
+
+
+@group.command()
+def monitor(
+    model: Annotated[Path, typer.Argument(help="What `ranzcr fetch` wrote.")],
+    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
+    output: Output,
+) -> None:
+    """Compare a data set with what a model learned from, and score the model on it.
+
+    Exit code 2 where something is beyond its limit.
+
+    Example: ranzcr monitor champion --data dataset -o report
+    """
+    from ranzcr.stages import monitor as stage
+
+    result = stage.run(
+        model / "ensemble",
+        output,
+        blend=model / "blend",
+        dataset=dataset,
+        candidate=model / "candidate.json",
+    )
+    for finding in result.findings:
+        typer.echo(finding)
+    if result.findings:
+        raise typer.Exit(2)
+    typer.echo(f"{output}: nothing beyond its limit")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def fetch(source: str, out: Path) -> None:
     Raises DataError where there is no such source or it holds no train.csv or no train images.
     """
     if source.startswith("s3://"):
-        _from_s3(source, out)
+        _from_s3(source, out, belongs)
     elif source.startswith("kaggle:"):
         _from_kaggle(source.removeprefix("kaggle:"), out)
     else:
@@ -39,6 +39,25 @@ def fetch(source: str, out: Path) -> None:
         raise DataError(f"{source}: no train.csv; give a competition folder (train.csv and train/)")
     if not (out / "train").is_dir():
         raise DataError(f"{source}: no images in train/; put train/<StudyInstanceUID>.jpg there")
+
+
+def fetch_images(source: str, out: Path) -> None:
+    """Put the images that lie in `source` itself into the new folder `out`.
+
+    Args:
+        source: a folder or s3://bucket/prefix.
+
+    Raises DataError where there is no such source or no image in it.
+    """
+    if source.startswith("s3://"):
+        _from_s3(source, out, lambda name: "/" not in name and _is_image(name))
+    elif not Path(source).is_dir():
+        raise DataError(f"{source}: no such folder; give a folder of images, or s3://...")
+    else:
+        images = [file for file in sorted(Path(source).iterdir()) if _is_image(file.name)]
+        _place_all([(file, out / file.name) for file in images], "Copying images")
+    if not any(out.iterdir()):
+        raise DataError(f"{source}: no .jpg or .png image in it")
 
 
 def add_external(given: str, out: Path) -> None:
@@ -77,7 +96,7 @@ def _from_folder(source: Path, out: Path) -> None:
     _place_all([(source / name, out / name) for name in names], "Copying files")
 
 
-def _from_s3(source: str, out: Path) -> None:
+def _from_s3(source: str, out: Path, wanted: Callable[[str], bool]) -> None:
     """Credentials and endpoint (AWS_ENDPOINT_URL_S3) are boto3's: environment, profile or role."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
@@ -86,7 +105,7 @@ def _from_s3(source: str, out: Path) -> None:
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     try:
         client = boto3.client("s3")
-        names = [name for name in _s3_names(client, bucket, prefix) if belongs(name)]
+        names = [name for name in _s3_names(client, bucket, prefix) if wanted(name)]
 
         def download(name: str) -> None:
             target = out / name

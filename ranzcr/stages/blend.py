@@ -57,8 +57,8 @@ def run(
         predictions: evaluate output folders, or out-of-fold predictions files.
         method: see `ranzcr.ensemble.blend`.
 
-    Writes blend.json (with the data set's profile, for `monitor`), oof.parquet (cross-fitted), test.parquet (where the members have test
-    predictions) and members.png.
+    Writes blend.json (with the data set's profile, which `monitor` compares with), oof.parquet
+    (cross-fitted), test.parquet (where the members have test predictions) and members.png.
     """
     prepared = Dataset.open(dataset)
     train = prepared.table.iloc[prepared.rows("train")]

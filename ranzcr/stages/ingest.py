@@ -19,19 +19,22 @@ RECORD = "ingest.json"
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The competition folder at `path`; `digest` is of its content, whatever the source."""
+    """The folder at `path`; `digest` is of its content, whatever the source."""
 
     path: Path
     digest: str
     files: int
 
 
-def run(source: str, out: Path | str, *, externals: Sequence[str] = ()) -> IngestResult:
+def run(
+    source: str, out: Path | str, *, externals: Sequence[str] = (), images: bool = False
+) -> IngestResult:
     """Bring the competition in `source` to `out`, hard-linked or copied.
 
     Args:
         source: a folder, s3://bucket/prefix or kaggle:COMPETITION.
         externals: folders of unlabelled images, each "path" or "name=path".
+        images: whether `source` is no competition but a folder, or s3://, of images alone.
 
     Raises DataError where a source is missing or is no competition, OutputError where `out` holds
     something else.
@@ -40,7 +43,10 @@ def run(source: str, out: Path | str, *, externals: Sequence[str] = ()) -> Inges
     _refuse_other_output(out)
     with replacing(out) as beside:
         beside.mkdir()
-        sources.fetch(str(source), beside)
+        if images:
+            sources.fetch_images(str(source), beside)
+        else:
+            sources.fetch(str(source), beside)
         for external in externals:
             sources.add_external(external, beside)
         files, digest = digest_of(beside)

@@ -11,12 +11,12 @@ import numpy as np
 
 from ranzcr.errors import ConfigError, DataError
 from ranzcr.files import hash_folder, replacing
-from ranzcr.labels import UID
+from ranzcr.labels import UID, LabelSchema
 from ranzcr.predictions import Origin, Predictions
+from ranzcr.submission import bundle
 
 if TYPE_CHECKING:
     from ranzcr.data.dataset import Dataset
-    from ranzcr.labels import LabelSchema
     from ranzcr.models.checkpoint import Loaded
 
 _FILE_SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -34,11 +34,12 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
     """Predict with one or more checkpoint folders.
 
     Args:
-        models: checkpoint folders; several are averaged.
+        models: checkpoint folders; several are averaged. Or one ensemble, as export wrote it.
         data: a prepared data set, or a plain folder of images.
         out: with one model and a data set, a folder: oof.parquet (the fold's rows), test.parquet
             and external.parquet where there are such rows. Else a .parquet or .csv file: all
-            images of the folder, or the data set's test rows.
+            images of the folder, or the data set's test rows. With an ensemble, whose images are
+            a folder, `out` may be a folder too and gets submission.csv.
         tta: none or flip; each model's own experiment says where None.
 
     Raises DataError for models of another data set or other labels, ConfigError for an `out` of
@@ -51,6 +52,10 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
     if tta is not None and tta not in _VIEWS:
         raise ConfigError(f"tta {tta!r}; expected {' or '.join(_VIEWS)}")
     models, data, out = [Path(model) for model in models], Path(data), Path(out)
+    if (models[0] / bundle.ENSEMBLE).is_file():
+        if len(models) > 1 or tta is not None:
+            raise ConfigError(f"{models[0]}: an ensemble has its models and views; give it alone")
+        return _predict_ensemble(models[0], data, out)
     loaded = {model: checkpoint.load(model) for model in models}
     schema = _shared_schema(loaded)
     if not (data / "dataset.json").is_file():
@@ -72,7 +77,7 @@ def _predict_fold(
 ) -> PredictResult:
     from ranzcr.models import checkpoint
 
-    if str(out).endswith(_FILE_SUFFIXES):
+    if _is_file(out):
         raise ConfigError(f"{out}: one model on a data set writes a folder; give a folder's name")
     metrics = checkpoint.read_metrics(model)
     train = dataset.rows("train")
@@ -115,6 +120,24 @@ def _predict_images(
     uids = np.array([path.stem for path in paths])
     origin = replace(_joint_origin(loaded), split="test")
     return _write_file(Predictions(uids, total, schema, origin), out)
+
+
+def _predict_ensemble(ensemble: Path, folder: Path, out: Path) -> PredictResult:
+    from ranzcr.inference import folder_images
+    from ranzcr.inference.runtime import EnsembleRuntime
+
+    if (folder / "dataset.json").is_file():
+        raise ConfigError(f"{folder}: a data set; an ensemble predicts a folder of images")
+    runtime = EnsembleRuntime.open(ensemble)
+    paths = folder_images.files(folder)
+    names = tuple(member.experiment for member in runtime.members)
+    predicted = Predictions(
+        np.array([path.stem for path in paths]),
+        runtime.predict_files(paths),
+        LabelSchema(runtime.labels),
+        Origin(experiment="+".join(names), split="test", members=names),
+    )
+    return _write_file(predicted, out if _is_file(out) else out / "submission.csv")
 
 
 def _mean(
@@ -170,8 +193,12 @@ def _joint_origin(loaded: dict[Path, Loaded]) -> Origin:
     return Origin(experiment="+".join(names), members=names if len(names) > 1 else ())
 
 
+def _is_file(out: Path) -> bool:
+    return str(out).endswith(_FILE_SUFFIXES)
+
+
 def _as_file(out: Path) -> Path:
-    if not str(out).endswith(_FILE_SUFFIXES):
+    if not _is_file(out):
         raise ConfigError(f"{out}: expected a file that ends in {', '.join(_FILE_SUFFIXES)}")
     return out
 

@@ -51,7 +51,7 @@ def run(
         soft_labels: folder made by `ranzcr pseudo`, for experiments that learn from soft labels.
         resume: folder that keeps the states of unfinished trainings, each under a name of its own;
             a killed training goes on from its last epoch.
-        devices: GPUs, or processes where there is none.
+        devices: GPUs, or processes where there is none; of each node where torchrun started us.
         track: record the run in MLflow; a machine without MLflow turns it off.
 
     Raises ConfigError, DataError, TrackingError, or RanzcrError for a loss that is not finite.
@@ -81,7 +81,7 @@ def run(
             checkpoint.save(result.network, experiment, metrics, examples, beside)
             result.oof.write(beside / "oof.parquet")
             _draw_curves(result.history, f"{experiment.name} fold {fold}", beside / "curves.png")
-        record.log_metrics({**_summary(metrics), "gpu_hours": _gpu_hours(result.seconds, devices)})
+        record.log_metrics({**_summary(metrics), "gpu_hours": _gpu_hours(result)})
         record.log_artifacts(out)
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
@@ -117,7 +117,7 @@ class _NoRecord:
 def _record(
     experiment: Experiment, data: Dataset, fold: int, soft_labels: Path | None, track: bool
 ) -> Iterator[_Record]:
-    if not track or os.environ.get("LOCAL_RANK", "0") != "0":
+    if not track or _rank() != "0":
         yield _NoRecord()
         return
     from ranzcr.tracking import context
@@ -135,6 +135,11 @@ def _record(
         soft_labels=soft.digest if soft else "",
     ) as run:
         yield run
+
+
+def _rank() -> str:
+    """Of this process: among all nodes under torchrun, else among the devices of one."""
+    return os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
 
 
 def _metrics(
@@ -187,11 +192,11 @@ def _summary(metrics: dict[str, Any]) -> dict[str, float | None]:
     return {**{name: metrics[name] for name in names}, **per_label}
 
 
-def _gpu_hours(seconds: float, devices: int) -> float | None:
+def _gpu_hours(result: FitResult) -> float | None:
     """None where there is no GPU."""
     import torch
 
-    return seconds * devices / 3600 if torch.cuda.is_available() else None
+    return result.seconds * result.devices / 3600 if torch.cuda.is_available() else None
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float | None]:

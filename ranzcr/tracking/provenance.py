@@ -25,7 +25,7 @@ def tags() -> dict[str, str]:
     """Tags that come from the surroundings; what is not known is left out."""
     known = {
         "author": author(),
-        "git_commit": _git("rev-parse", "HEAD"),
+        "git_commit": os.environ.get("RANZCR_COMMIT") or _git("rev-parse", "HEAD"),
         "code": code_version(),
         "image_digest": os.environ.get("RANZCR_IMAGE", ""),
         "kfp_run_id": os.environ.get("KFP_RUN_ID", ""),

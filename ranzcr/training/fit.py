@@ -5,6 +5,7 @@ from __future__ import annotations
 import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import torch
 
 from ranzcr.config import Experiment
 from ranzcr.data.dataset import Dataset
+from ranzcr.errors import ConfigError
 from ranzcr.files import hash_json
 from ranzcr.labels import UID
 from ranzcr.models.network import Network
@@ -39,6 +41,7 @@ class FitResult:
     oof: Predictions  # of the fold's rows, without test-time augmentation
     seconds: float
     images_per_second: float  # of training steps
+    devices: int  # of all nodes
     is_main: bool  # False in the helper processes of a training on several devices
 
 
@@ -58,15 +61,16 @@ def fit(
         soft_labels: folder made by `ranzcr pseudo`, for phases that learn from soft labels.
         resume: folder of the run's state, written after every epoch. A state found there is gone
             on with, and the result is that of a run that was never stopped.
-        devices: GPUs, or processes where there is none.
+        devices: GPUs, or processes where there is none; of each node where torchrun started us.
         on_epoch: called with each entry of the history.
 
     Raises ConfigError for a recipe that does not fit the data, RanzcrError for a loss that is not
     finite.
     """
+    nodes = _count_nodes(devices)
     legs = recipe.legs(experiment, dataset, fold=fold, soft_labels=soft_labels)
     state, checkpoint = open_state(resume, run_key(experiment, dataset, fold, soft_labels))
-    run = _Run(experiment, dataset, fold, resume, devices, on_epoch, state)
+    run = _Run(experiment, dataset, fold, resume, devices, nodes, on_epoch, state)
     with _quiet():
         for leg in legs[state.phase :]:
             run.train(leg, checkpoint)
@@ -89,8 +93,22 @@ def fit(
         oof=Predictions(uids, state.logits_NL.sigmoid().numpy(), dataset.schema, origin),
         seconds=state.seconds,
         images_per_second=state.images / state.train_seconds,
+        devices=devices * nodes,
         is_main=run.is_main,
     )
+
+
+def _count_nodes(devices: int) -> int:
+    """How many nodes torchrun trains on; 1 where it did not start us."""
+    if not torch.distributed.is_torchelastic_launched():
+        return 1
+    processes = int(os.environ["LOCAL_WORLD_SIZE"])
+    if processes != devices:
+        raise ConfigError(
+            f"torchrun started {processes} processes on a node for {devices} devices; "
+            f"give --devices {processes}, or --nproc-per-node {devices} to torchrun"
+        )
+    return int(os.environ["GROUP_WORLD_SIZE"])
 
 
 @dataclass
@@ -101,7 +119,8 @@ class _Run:
     dataset: Dataset
     fold: int
     resume: Path | None
-    devices: int
+    devices: int  # of a node
+    nodes: int
     on_epoch: Callable[[Epoch], None] | None
     state: RunState
     is_main: bool = True
@@ -156,17 +175,19 @@ class _Run:
             callbacks.append(BatchBar(title))
         if self.resume is not None:
             callbacks.append(SaveState(self.resume, self.state))
+        shared = self.devices * self.nodes > 1
         on_gpu = torch.cuda.is_available()
         half_without_gpu = training.precision == "16-mixed" and not on_gpu
         return L.Trainer(
             accelerator="gpu" if on_gpu else "cpu",
             devices=self.devices,
-            strategy="ddp" if self.devices > 1 else "auto",
+            num_nodes=self.nodes,
+            strategy="ddp" if shared else "auto",
             precision="32" if half_without_gpu else training.precision,
             max_epochs=leg.phase.epochs,
             accumulate_grad_batches=training.accumulate,
             gradient_clip_val=training.grad_clip,
-            sync_batchnorm=training.sync_batchnorm and self.devices > 1,
+            sync_batchnorm=training.sync_batchnorm and shared,
             use_distributed_sampler=False,  # EpochSampler deals the rows out
             callbacks=callbacks,
             logger=False,

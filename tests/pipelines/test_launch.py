@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import launch
+from pipelines import launch, request
 from pipelines.code import code_version
+from pipelines.lint import tree
 from ranzcr import config
 from ranzcr.errors import ConfigError, DataError, TrackingError
 
+IMAGE = f"registry.example.com/ranzcr@sha256:{'0' * 64}"
 SETTINGS = {
     **{"overrides": [], "image_size": None, "folds": 2, "externals": [], "parallel": None},
-    **{"seed": 0, "skip_bad": False, "blend_method": "weights", "min_auc": 0.5},
+    **{"seed": 0, "skip_bad": False, "blend_method": "weights", "gates": None, "min_auc": None},
 }
 
 
@@ -27,7 +29,7 @@ def run(source: Path, first: list[str], second: list[str], **more) -> None:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("compiled") / "competition.yaml"
-    launch.compile_to("competition", path, None)
+    launch.compile_to("competition", path, IMAGE, "cpu")
     return next(yaml.safe_load_all(path.read_text()))
 
 
@@ -61,9 +63,15 @@ def test_an_mlflow_that_is_away_is_found_before_the_first_task(competition, monk
     assert "started" not in capfd.readouterr().err
 
 
+def test_gates_are_read_before_anything_runs_and_reach_the_pipeline(competition, tmp_path):
+    (tmp_path / "gates.yaml").write_text("calibratoin: {at_most: 1}\n")
+    with pytest.raises(ConfigError, match="did you mean calibration"):
+        run(competition, ["smoke_a"], ["smoke_student"], gates=tmp_path / "gates.yaml")
+
+
 def test_the_cache_is_as_large_as_the_largest_phase():
-    assert launch.largest_size(config.load("r200d_staged")) == 768
-    assert launch.largest_size(config.load("smoke_a")) == 96
+    assert request.largest_size(config.load("r200d_staged")) == 768
+    assert request.largest_size(config.load("smoke_a")) == 96
 
 
 def test_the_code_version_is_stable_within_one_checkout():
@@ -77,40 +85,112 @@ def test_every_stage_is_a_component_of_the_compiled_pipeline(compiled):
     assert {*stages.split(), "bundle"} <= functions
 
 
-def test_what_looks_at_the_world_is_never_cached_and_the_rest_is(compiled):
-    tasks = {}
-    for component in [compiled["root"], *compiled["components"].values()]:
-        tasks.update(component.get("dag", {}).get("tasks", {}))
-    uncached = {
-        name
-        for name, task in tasks.items()
-        if "executorLabel" in compiled["components"].get(task["componentRef"]["name"], {})
-        and not task.get("cachingOptions", {}).get("enableCache")
-    }
-    assert uncached == {"ingest", "register", "promote"}
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory):
+    """The tasks that run a container of every pipeline on a cluster: (pipeline, task)."""
+    folder = tmp_path_factory.mktemp("all")
+
+    def read(name: str) -> tuple[tree.Task, ...]:
+        launch.compile_to(name, folder / f"{name}.yaml", IMAGE, "cpu")
+        return tree.read(folder / f"{name}.yaml").pods
+
+    return [(name, task) for name in launch.PIPELINES for task in read(name)]
 
 
-def test_whatever_reads_an_artifact_also_takes_its_digest(compiled):
+WORLD = {"ingest", "fetch", "register", "promote"}  # they look at files and at the registry
+
+
+def stage_of(task: tree.Task) -> str:
+    return task.name.rstrip("0123456789-")
+
+
+def test_what_looks_at_the_world_is_never_cached_and_the_rest_is(pods):
+    for name, task in pods:
+        cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
+        assert cached == (stage_of(task) not in WORLD), (name, task.path)
+
+
+def test_whatever_reads_an_artifact_also_takes_its_digest(pods):
     """On a cluster the cache key holds parameters, not contents."""
-    for name, component in compiled["components"].items():
-        stage = name.removeprefix("comp-").split("-")[0]
-        if "executorLabel" not in component or stage in ("ingest", "register", "promote"):
-            continue
-        inputs = component["inputDefinitions"]
-        digests = [key for key in inputs["parameters"] if "digest" in key]
-        assert digests, name
-        assert "code" in inputs["parameters"], name
+    for name, task in pods:
+        if stage_of(task) not in WORLD:
+            assert any("digest" in key for key in task.parameters), (name, task.path)
+            assert "code" in task.parameters, (name, task.path)
 
 
-def test_the_image_can_be_named_at_compile_time(tmp_path):
-    """In a process of its own: components take the image when they are made."""
-    import subprocess
-    import sys
+def test_another_image_is_another_key_for_each_task(compiled, tmp_path):
+    other = IMAGE.replace("0" * 64, "1" * 64)
+    launch.compile_to("competition", tmp_path / "c.yaml", other, "cpu")
+    text = (tmp_path / "c.yaml").read_text()
+    assert IMAGE not in text
+    prepare = next(task for task in tree.read(tmp_path / "c.yaml").pods if task.name == "prepare")
+    assert prepare.constants["code"] == "1" * 16
 
-    image = f"registry.example.com/ranzcr-python@sha256:{'0' * 64}"
-    command = ["pipeline", "compile", "competition", "-o", str(tmp_path / "c.yaml")]
-    ranzcr = Path(sys.executable).parent / "ranzcr"
-    subprocess.run([ranzcr, *command, "--image", image], check=True, capture_output=True)
-    executors = next(yaml.safe_load_all((tmp_path / "c.yaml").read_text()))["deploymentSpec"]
-    images = {one["container"]["image"] for one in executors["executors"].values()}
-    assert images == {image}
+
+def test_the_image_is_the_code_of_all_tasks_and_no_parameter(compiled):
+    """Its digest stands for the code in the cache key, as the sources do on this machine."""
+    executors = compiled["deploymentSpec"]["executors"].values()
+    assert {one["container"]["image"] for one in executors} == {IMAGE}
+    parameters = compiled["root"]["inputDefinitions"]["parameters"]
+    assert not {"code", "devices"} & set(parameters)
+    given = compiled["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]["code"]
+    assert given == {"runtimeValue": {"constant": "0" * 16}}
+
+
+def test_what_is_asked_of_a_run_stays_a_parameter(compiled):
+    parameters = compiled["root"]["inputDefinitions"]["parameters"]
+    asked = {"source", "first", "second", "folds", "seed", "image_size", "gates", "externals"}
+    assert asked <= set(parameters)
+    assert [name for name, one in parameters.items() if not one.get("isOptional")] == [
+        *("first", "second", "source")
+    ]
+
+
+@pytest.mark.parametrize("image", [None, "ranzcr:1.0", "ranzcr@sha256:123", "ranzcr"])
+def test_an_image_that_is_not_pinned_is_refused(tmp_path, image):
+    with pytest.raises(ConfigError, match="name it by its digest") as error:
+        launch.compile_to("competition", tmp_path / "c.yaml", image, "cpu")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "c.yaml").exists()
+
+
+def test_unknown_pipelines_and_profiles_are_told_with_what_is_known(tmp_path):
+    with pytest.raises(ConfigError, match="no pipeline 'nightley'; did you mean nightly"):
+        launch.compile_to("nightley", tmp_path / "c.yaml", IMAGE, "cpu")
+    with pytest.raises(ConfigError, match="give --profile; known: cpu, gpu-8x"):
+        launch.compile_to("nightly", tmp_path / "c.yaml", IMAGE, None)
+
+
+def test_what_lint_finds_is_not_written(tmp_path):
+    """A GPU without a queue, by a profile of one's own."""
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("extends: gpu-small\nhardware: {training: {queue: null}}\n")
+    with pytest.raises(ConfigError, match=r"gpu-without-queue: .* \(and 3 more\)"):
+        launch.compile_to("competition", tmp_path / "c.yaml", IMAGE, str(profile))
+    assert not (tmp_path / "c.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        (
+            "predict",
+            {"images": "x", "first": ["smoke_a"]},
+            "has no --first; it takes --images",
+        ),
+        ("predict", {}, "pipeline predict needs --images; give it"),
+        ("promote", {"source": "x", "version": "1"}, "pipeline promote needs --why"),
+        ("nightly", {"source": "x", "min_auc": 0.0}, "pipeline nightly has no --min-auc"),
+        ("second-stage", {"dataset": "x", "soft_labels": "y"}, "--second names no experiment"),
+        ("nigthly", {}, "did you mean nightly"),
+    ],
+)
+def test_what_a_pipeline_does_not_take_or_lacks_is_told(name, given, message):
+    with pytest.raises(ConfigError, match=message):
+        launch.run(name, **given)
+
+
+def test_a_second_stage_wants_a_data_set_that_is_there(tmp_path):
+    given = {"soft_labels": str(tmp_path), "second": ["smoke_student"]}
+    with pytest.raises(DataError, match="not a prepared data set"):
+        launch.run("second-stage", dataset=str(tmp_path), **given)

@@ -38,6 +38,9 @@ def train(
         time.sleep(3600)
     if text == "crash":
         raise ZeroDivisionError("ours")
+    if text == "odd":
+        print("gave up")
+        sys.exit(255)
     with open(model.path, "w") as file:
         file.write(f"{config} {fold} {text}")
     model.metadata["digest"] = f"{text}-{fold}"
@@ -121,6 +124,11 @@ def test_an_error_of_ours_points_to_the_log(run):
         run("crash")
 
 
+def test_a_status_that_is_no_signal_is_a_crash(run):
+    with pytest.raises(local.StageCrash, match="crashed: gave up; see "):
+        run("odd")
+
+
 def test_kfp_is_left_as_it_was(run):
     from kfp.local import subprocess_task_handler
 
@@ -144,9 +152,9 @@ def test_ctrl_c_ends_the_running_tasks(tmp_path, capfd):
 @pytest.fixture
 def key(tmp_path):
     """The cache key of one training; what is given differs from the usual."""
-    cache = local._ContentCache(str(tmp_path), runner=None)
 
-    def _key(image="ranzcr@sha256:1", digest="d", path="/a", **parameters) -> str:
+    def _key(image="ranzcr@sha256:1", machine_image="", digest="d", path="/a", **parameters) -> str:
+        cache = local._ContentCache(str(tmp_path), runner=None, image=machine_image)
         data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
         usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
         return cache.compute_key(
@@ -170,6 +178,7 @@ def test_the_same_content_at_another_path_has_the_same_key(key):
         {"config": '{"name": "smoke", "seed": 1}'},
         {"code": "other code"},
         {"image": "ranzcr@sha256:2"},
+        {"machine_image": "sha256:3"},
     ],
 )
 def test_other_data_experiment_code_or_image_has_another_key(key, changed):

@@ -16,10 +16,13 @@ import pandas as pd
 import psutil
 import pytest
 
+SETTINGS = (
+    *("--set", "data.image_size=64", "--set", "training.recipe.train.epochs=1"),
+    *("--set", "training.recipe.train.warmup_epochs=0"),
+)
 RUN = (
     *("pipeline", "run", "competition", "--first", "smoke_a,smoke_b", "--second", "smoke_student"),
-    *("--folds", "2", "--set", "data.image_size=64", "--min-auc", "0"),
-    *("--set", "training.recipe.train.epochs=1", "--set", "training.recipe.train.warmup_epochs=0"),
+    *("--folds", "2", "--min-auc", "0", *SETTINGS),
 )
 RANZCR = Path(sys.executable).parent / "ranzcr"
 
@@ -135,6 +138,30 @@ def test_the_champion_is_promoted_once_and_its_bundle_has_a_valid_submission(run
     assert submitted.StudyInstanceUID.tolist() == sample.StudyInstanceUID.tolist()
     parity = next((runs[0] / "home").glob("pipelines/*/runs/**/parity.json"))
     assert json.loads(parity.read_text())["limit"] == 1e-4
+
+
+def run_alone(name: str, folder: Path, *options: str) -> tuple[str, dict[str, str]]:
+    """One of the smaller pipelines on the same home: what it said, and what it made."""
+    environment = {**os.environ, "RANZCR_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [RANZCR, "pipeline", "run", name, *options, *SETTINGS],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr, dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+def test_each_stage_alone_finds_what_the_competition_has_made(runs, competition):
+    """The same experiments on the same data are no work, whichever pipeline asks."""
+    asked = ("--data", str(competition), "--first", "smoke_a,smoke_b", "--folds", "2")
+    said, made = run_alone("first-stage", runs[0], *asked)
+    assert ran(said) == ["ingest"]
+    taught = ("--dataset", made["dataset"], "--soft-labels", made["soft_labels"])
+    said, _ = run_alone("second-stage", runs[0], *taught, "--second", "smoke_student")
+    assert ran(said) == []
+    assert said.count(": cached") == 6  # plan, two folds of train and predict, evaluate
 
 
 def test_changed_data_is_worked_on_again(runs, competition, tmp_path):

@@ -164,3 +164,19 @@ def test_a_bucket_that_refuses_is_one_line(tmp_path, monkeypatch):
     ) as caught:
         ingest.run("s3://nowhere/x", tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+def test_images_alone_are_taken_over_by_content(competition, tmp_path):
+    folder = shutil.copytree(competition / "test", tmp_path / "images")
+    (folder / "notes.txt").write_text("not ours")
+    first = ingest.run(str(folder), tmp_path / "a", images=True)
+    assert names(first.path) - {"ingest.json"} == names(competition / "test")
+    next(folder.glob("*.jpg")).unlink()
+    assert ingest.run(str(folder), tmp_path / "a", images=True).digest != first.digest
+
+
+def test_a_folder_without_images_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"no \.jpg or \.png image in it"):
+        ingest.run(str(tmp_path), tmp_path / "out", images=True)
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        ingest.run(str(tmp_path / "nowhere"), tmp_path / "out", images=True)

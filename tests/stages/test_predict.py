@@ -3,11 +3,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_ensemble import write_ensemble
 from trained import tiny
 
 from ranzcr import predictions
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, DataError
+from ranzcr.inference.runtime import EnsembleRuntime
 from ranzcr.labels import UID
 from ranzcr.stages import predict, prepare, train
 
@@ -99,3 +101,29 @@ def test_submission_form_has_a_column_per_label(models, competition, tmp_path):
     result = predict.run(models, competition / "test", tmp_path / "out.csv")
     header = pd.read_csv(competition / "train.csv").columns.drop("PatientID")
     assert list(pd.read_csv(result.path).columns) == list(header)
+
+
+@pytest.fixture
+def ensemble(tmp_path):
+    folder = tmp_path / "ensemble"
+    folder.mkdir()
+    return write_ensemble(folder, ("ETT - Normal", "CVC - Normal"), sizes=(32,))
+
+
+def test_an_ensemble_predicts_a_folder_of_images(ensemble, competition, tmp_path):
+    into_folder = predict.run([ensemble], competition / "test", tmp_path / "out")
+    assert into_folder.files == ("submission.csv",)
+    found = predictions.read(tmp_path / "out" / "submission.csv")
+    paths = [competition / "test" / f"{uid}.jpg" for uid in found.uids]
+    expected = EnsembleRuntime.open(ensemble).predict_files(paths)
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+    predict.run([ensemble], competition / "test", tmp_path / "one.parquet")
+    assert predictions.read(tmp_path / "one.parquet").origin.members == ("exp0",)
+
+
+def test_what_an_ensemble_does_not_do_is_refused(ensemble, dataset, competition, tmp_path):
+    with pytest.raises(ConfigError, match="an ensemble predicts a folder of images"):
+        predict.run([ensemble], dataset, tmp_path / "out")
+    for more in ({"models": [ensemble, ensemble]}, {"models": [ensemble], "tta": "flip"}):
+        with pytest.raises(ConfigError, match="has its models and views; give it alone"):
+            predict.run(**more, data=competition / "test", out=tmp_path / "out")

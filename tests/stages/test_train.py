@@ -6,6 +6,7 @@ import pytest
 from trained import tiny
 
 from ranzcr import predictions
+from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, TrackingError
 from ranzcr.models import checkpoint
 from ranzcr.stages import train
@@ -61,3 +62,20 @@ def test_an_mlflow_that_is_away_is_found_before_training(dataset, tmp_path, monk
     with pytest.raises(TrackingError):
         train.run(tiny(), dataset, tmp_path / "out", fold=0)
     mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "recorded"),
+    [
+        ({"RANK": "1", "LOCAL_RANK": "0"}, False),  # the first process of the second node
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+    ],
+)
+def test_the_first_process_of_all_nodes_alone_is_recorded(
+    dataset, tmp_path, monkeypatch, ranks, recorded
+):
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    with train._record(tiny(), Dataset.open(dataset), 0, None, track=True) as record:
+        assert bool(record.run_id) == recorded

@@ -24,11 +24,17 @@ def test_without_git_the_login_name_signs_and_no_commit_is_claimed(monkeypatch):
     def missing(*args, **kwargs):
         raise FileNotFoundError("git")
 
-    monkeypatch.delenv("RANZCR_AUTHOR", raising=False)
+    for name in ("RANZCR_AUTHOR", "RANZCR_COMMIT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(subprocess, "run", missing)
     monkeypatch.setattr(provenance.getpass, "getuser", lambda: "ward7")
     assert provenance.author() == "ward7"
     assert "git_commit" not in provenance.tags()
+
+
+def test_an_image_names_the_commit_that_it_was_built_from(monkeypatch):
+    monkeypatch.setenv("RANZCR_COMMIT", "0123abc")
+    assert provenance.tags()["git_commit"] == "0123abc"
 
 
 def test_a_user_without_a_name_still_works(monkeypatch):

@@ -153,3 +153,10 @@ def test_a_log_gets_one_plain_line_per_epoch(made_up, tiny, capfd):
     lines = printed.err.splitlines()
     assert len(lines) == 2
     assert all(re.fullmatch(pattern, line) for line in lines)
+
+
+def test_torchrun_with_other_processes_than_devices_is_refused(made_up, tiny, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="2 processes on a node for 1 devices; give --devices 2"):
+        fit(tiny(TRAIN), made_up, fold=0)

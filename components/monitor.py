@@ -1,0 +1,38 @@
+from kfp import dsl
+
+from components import image
+
+
+@dsl.component(base_image=image.RANZCR, install_kfp_package=False)
+def monitor(
+    ensemble: dsl.Input[dsl.Model],
+    ensemble_digest: str,
+    blended: dsl.Input[dsl.Dataset],
+    candidate: dsl.Input[dsl.Artifact],
+    dataset: dsl.Input[dsl.Dataset],
+    dataset_digest: str,
+    code: str,
+    report: dsl.Output[dsl.Artifact],
+) -> str:
+    """Compare a data set with what a model learned from, and score the model on it.
+
+    Fails where something is beyond its limit, so that whoever watches the runs is told; returns the
+    report's digest. See ranzcr.stages.monitor.
+    """
+    from pathlib import Path
+
+    from ranzcr.errors import DataError, one_line
+    from ranzcr.stages import monitor as stage
+
+    with one_line("monitor"):
+        result = stage.run(
+            Path(ensemble.path),
+            Path(report.path),
+            blend=Path(blended.path),
+            dataset=Path(dataset.path),
+            candidate=Path(candidate.path),
+        )
+        if result.findings:
+            raise DataError("; ".join(result.findings))
+    report.metadata["digest"] = result.digest
+    return result.digest

@@ -1,0 +1,272 @@
+"""Profiles and providers: what each stage runs on, typed, frozen, a typo is an error with a name.
+
+profiles/<name>.yaml   which hardware there is and which stage gets which; may `extends:` another
+providers/<name>.yaml  the labels and taints of one kind of cluster, and nothing else
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import pydantic
+import yaml
+
+from pipelines.conventions import POOLS, QUEUES, SECRETS
+from ranzcr.errors import ConfigError, nearest
+
+PROFILES = Path(__file__).with_name("profiles")
+PROVIDERS = Path(__file__).with_name("providers")
+STAGES = (
+    *("ingest", "prepare", "plan", "train", "predict", "evaluate", "pseudo", "blend", "export"),
+    *("register", "promote", "bundle", "fetch", "monitor"),
+)
+
+
+def _quantity(text: str) -> str:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?", text):
+        raise ValueError("expected a quantity of Kubernetes, such as 500m or 4Gi")
+    return text
+
+
+_Quantity = Annotated[str, pydantic.AfterValidator(_quantity)]
+_Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=_Part)
+
+
+class Range(_Part):
+    """What a pod is sure of, and what it may not exceed."""
+
+    request: _Quantity
+    limit: _Quantity
+
+
+class Gpu(_Part):
+    type: str  # as the providers name it: l4, a100
+    count: int = pydantic.Field(ge=1)
+
+
+class Hardware(_Part):
+    """What one pod gets, and what happens where it fails."""
+
+    cpu: Range
+    memory: Range  # shm counts against its limit
+    gpu: Gpu | None = None  # of each node
+    nodes: int = pydantic.Field(1, ge=1)  # above 1 the training is a TrainJob
+    shm: _Quantity | None = None  # /dev/shm, where DataLoader workers hand over batches
+    pool: Literal[POOLS] | None = None  # type: ignore[valid-type]  # of nodes, by their label
+    spot: bool = False  # nodes that may be taken away
+    queue: Literal[QUEUES] | None = None  # type: ignore[valid-type]  # a Kueue LocalQueue
+    timeout_minutes: int = pydantic.Field(ge=1)
+    retries: int = pydantic.Field(ge=0)
+    backoff_seconds: int = pydantic.Field(ge=1)  # before the first retry; doubles each time
+
+    @property
+    def devices(self) -> int:
+        """GPUs of a node, or one process where there is none."""
+        return self.gpu.count if self.gpu else 1
+
+
+class Profile(_Part):
+    """Where each stage runs.
+
+    A stage without hardware, or hardware and secrets that are not known, are errors.
+    """
+
+    name: str
+    about: str
+    volume: str | None  # a claim that many nodes may write: RANZCR_HOME; None: object storage alone
+    hardware: dict[str, Hardware]
+    stages: dict[Literal[STAGES], str]  # type: ignore[valid-type]
+    secrets: dict[Literal[tuple(SECRETS)], tuple[Literal[STAGES], ...]]  # type: ignore[valid-type]
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        missing = [stage for stage in STAGES if stage not in self.stages]
+        if missing:
+            raise ValueError(f"stages: {missing[0]} has no hardware; add it")
+        for stage, named in self.stages.items():
+            if named not in self.hardware:
+                raise ValueError(
+                    f"stages.{stage}: no hardware {named!r}; {nearest(named, self.hardware)}"
+                )
+        if self.of("train").spot and self.volume is None:
+            raise ValueError("a training on spot nodes needs a volume that keeps its last epoch")
+        self._check_nodes()
+        return self
+
+    def _check_nodes(self) -> None:
+        several = [stage for stage in STAGES if self.of(stage).nodes > 1]
+        others = [stage for stage in several if stage != "train"]
+        if others:
+            raise ValueError(
+                f"stages.{others[0]}: hardware {self.stages[others[0]]!r} has several nodes, "
+                "which only train can use"
+            )
+        if several and self.volume is None:
+            raise ValueError("a training over several nodes needs a volume that they share")
+
+    def of(self, stage: str) -> Hardware:
+        return self.hardware[self.stages[stage]]
+
+    def secrets_of(self, stage: str) -> list[str]:
+        return [secret for secret, stages in self.secrets.items() if stage in stages]
+
+
+class Taint(_Part):
+    key: str
+    value: str
+    effect: _Effect
+
+
+class Nodes(_Part):
+    """How a provider marks a kind of node."""
+
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+
+
+class GpuNodes(Nodes):
+    resource: str  # what a pod asks for
+    types: dict[str, dict[str, str]] | None = None  # labels by type; None: the pool decides alone
+
+
+class Provider(_Part):
+    """The labels and taints of one kind of cluster."""
+
+    name: str
+    about: str
+    gpu: GpuNodes
+    spot: Nodes = Nodes()
+
+    def labels(self, hardware: Hardware) -> dict[str, str]:
+        """The node selector, but for the pool. Raises ConfigError for a GPU that it lacks."""
+        found: dict[str, str] = {}
+        if hardware.gpu:
+            found |= {**self.gpu.labels, **self._type(hardware.gpu.type)}
+        return {**found, **self.spot.labels} if hardware.spot else found
+
+    def taints(self, hardware: Hardware) -> tuple[Taint, ...]:
+        """What a pod must tolerate."""
+        gpu = self.gpu.taints if hardware.gpu else ()
+        return (*gpu, *self.spot.taints) if hardware.spot else gpu
+
+    def _type(self, name: str) -> dict[str, str]:
+        if self.gpu.types is None:
+            return {}
+        if name not in self.gpu.types:
+            raise ConfigError(
+                f"provider {self.name} has no GPU type {name!r}; {nearest(name, self.gpu.types)}"
+            )
+        return self.gpu.types[name]
+
+
+def profiles() -> list[str]:
+    """The profiles that come with the package."""
+    return _names(PROFILES)
+
+
+def providers() -> list[str]:
+    """The providers that come with the package."""
+    return _names(PROVIDERS)
+
+
+def profile(name: str) -> Profile:
+    """A profile by its name or its YAML file.
+
+    Raises ConfigError for one that is not known, naming them all, and for what is wrong in it.
+    """
+    return _validate(Profile, _read(name, PROFILES, "profile"), name)
+
+
+def provider(name: str) -> Provider:
+    """A provider by its name or its YAML file; errors as of `profile`."""
+    return _validate(Provider, _read(name, PROVIDERS, "provider"), name)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _read(name: str, folder: Path, kind: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One YAML file over what it extends."""
+    path = _locate(name, folder, kind)
+    if path in seen:
+        raise ConfigError(f"{path}: extends itself; remove one extends")
+    try:
+        own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: expected settings as key: value, found {type(own).__name__}")
+    base = own.pop("extends", None)
+    merged = _merge(_read(str(base), folder, kind, (*seen, path)), own) if base else own
+    return {**merged, "name": path.stem}
+
+
+def _locate(name: str, folder: Path, kind: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise ConfigError(f"{name}: no such file; {kind}s by name: {', '.join(_names(folder))}")
+    if name not in _names(folder):
+        raise ConfigError(f"no {kind} {name!r}; known: {', '.join(_names(folder))}")
+    return folder / f"{name}.yaml"
+
+
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, mapping by mapping; any other value is replaced whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _validate(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        found = error.errors()
+    # A name that is misspelt is also one that is missing.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    location = [str(part) for part in first["loc"] if part != "[key]"]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        raise ConfigError(
+            f"{where}: no setting {key!r}; {nearest(location[-1], _settings(model, location[:-1]))}"
+        )
+    if first["type"] == "literal_error":
+        known = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        word = str(first["input"])
+        raise ConfigError(f"{where}: {key}: {word!r} is not known; {nearest(word, known)}")
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], Mapping) else f"; found {first['input']!r}"
+    raise ConfigError(f"{where}: {key + ': ' if key else ''}{message}{given}")
+
+
+def _settings(model: type[_Part], location: Iterable[str]) -> list[str]:
+    """The settings that the part at `location` has."""
+    here: Any = model
+    for word in location:
+        # A key of a mapping and a place in a tuple lead to what it holds.
+        here = here.model_fields[word].annotation if _is_part(here) else _held(here)
+        here = _held(here) if isinstance(here, UnionType) else here
+    return list(here.model_fields)
+
+
+def _held(annotation: Any) -> Any:
+    return next(part for part in get_args(annotation) if _is_part(part))
+
+
+def _is_part(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Part)

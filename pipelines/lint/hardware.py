@@ -1,0 +1,95 @@
+"""What a pod needs to be placed, to end, and to be the same tomorrow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.lint.tree import Found, Pipeline, Task
+from pipelines.trainer.settings import VARIABLE, Settings
+
+_QUEUE = "kueue.x-k8s.io/queue-name"
+_NEEDED = {  # as KFP's compiler calls them
+    "a CPU request": "resourceCpuRequest",
+    "a CPU limit": "resourceCpuLimit",
+    "a memory request": "resourceMemoryRequest",
+    "a memory limit": "resourceMemoryLimit",
+}
+
+
+def unpinned_image(pipeline: Pipeline) -> Iterator[Found]:
+    """A tag can be moved: the cache would hold results of another image."""
+    for task in pipeline.pods:
+        image = task.container.get("image", "")
+        if not re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", image):
+            yield task.path, f"image {image or 'none'}; name it by digest, NAME@sha256:..."
+
+
+def no_resources(pipeline: Pipeline) -> Iterator[Found]:
+    """Such a pod is put anywhere and is the first to be killed."""
+    for task in pipeline.pods:
+        missing = [what for what, key in _NEEDED.items() if not _resources(task).get(key)]
+        if missing:
+            yield task.path, f"lacks {', '.join(missing)}; give its stage hardware in the profile"
+
+
+def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
+    """DataLoader workers hand over batches in /dev/shm, of which a container has 64 MB."""
+    for task in _with_gpu(pipeline):
+        mounts = task.platform.get("emptyDirMounts", ())
+        if not any(
+            mount.get("mountPath") == "/dev/shm" and mount.get("medium") == "Memory"
+            for mount in mounts
+        ):
+            yield task.path, "a GPU without /dev/shm in memory; give it shm in the profile"
+
+
+def gpu_without_toleration(pipeline: Pipeline) -> Iterator[Found]:
+    """GPU nodes are tainted, so that nothing else fills them."""
+    for task in _with_gpu(pipeline):
+        if not task.platform.get("tolerations"):
+            yield task.path, "a GPU without a toleration; name the taints in the provider"
+
+
+def gpu_without_timeout(pipeline: Pipeline) -> Iterator[Found]:
+    """A training that hangs would hold its GPU for ever."""
+    for task in _with_gpu(pipeline):
+        if not int(task.platform.get("activeDeadlineSeconds", 0)):
+            yield task.path, "a GPU without a timeout; give it timeout_minutes in the profile"
+
+
+def gpu_without_queue(pipeline: Pipeline) -> Iterator[Found]:
+    """Kueue neither counts nor orders what has no queue."""
+    for task in _with_gpu(pipeline):
+        if not _queue(task):
+            yield task.path, "a GPU without a Kueue queue; give it a queue in the profile"
+
+
+RULES = (
+    unpinned_image,
+    no_resources,
+    gpu_without_shm,
+    gpu_without_toleration,
+    gpu_without_timeout,
+    gpu_without_queue,
+)
+
+
+def _resources(task: Task) -> dict[str, Any]:
+    return task.container.get("resources", {})
+
+
+def _queue(task: Task) -> str | None:
+    """Of the pod, or of the TrainJob that the task hands its hardware to."""
+    variables = {one["name"]: one.get("value") for one in task.container.get("env", ())}
+    if VARIABLE in variables:
+        return Settings.model_validate_json(variables[VARIABLE]).queue
+    return task.platform.get("podMetadata", {}).get("labels", {}).get(_QUEUE)
+
+
+def _with_gpu(pipeline: Pipeline) -> Iterator[Task]:
+    for task in pipeline.pods:
+        asked = _resources(task).get("accelerator", {})
+        if asked.get("resourceCount") or asked.get("count"):
+            yield task

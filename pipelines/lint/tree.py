@@ -1,0 +1,179 @@
+"""A compiled pipeline as a tree of tasks: KFP's PipelineSpec with what it leaves implicit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ranzcr.errors import ConfigError
+
+Found = tuple[str, str]  # where, and what to do
+# The one in C is ten times as fast, where libyaml is there.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+PARAMETER, OUTPUT, ITEM, CONSTANT = "parameter", "output", "item", "constant"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value comes from, through however many groups it was handed down.
+
+    `what` is the pipeline's parameter, the key of a task's output or the value of a constant;
+    `depth` is how many loops stand around the task that made it.
+    """
+
+    kind: str
+    what: Any = None
+    task: str = ""
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, or a group of tasks, at its place."""
+
+    path: str  # first-stage/train
+    spec: Mapping[str, Any]
+    component: Mapping[str, Any]
+    inputs: Mapping[str, Origin]  # parameters and artifacts alike
+    loops: int  # that stand around it
+    parents: tuple[Task, ...]
+    executor: Mapping[str, Any] = field(default_factory=dict)  # its container
+    platform: Mapping[str, Any] = field(default_factory=dict)  # what kfp-kubernetes adds
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def container(self) -> Mapping[str, Any]:
+        return self.executor.get("container", {})
+
+    @property
+    def iterator(self) -> Mapping[str, Any]:
+        """Of a loop over parameters."""
+        return self.spec.get("parameterIterator", {})
+
+    @property
+    def is_loop(self) -> bool:
+        return "parameterIterator" in self.spec or "artifactIterator" in self.spec
+
+    @property
+    def condition(self) -> str:
+        return self.spec.get("triggerPolicy", {}).get("condition", "")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Its parameters as they are written."""
+        return self.spec.get("inputs", {}).get("parameters", {})
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """Parameter -> value, of those that are settled in the file."""
+        return {
+            name: origin.what for name, origin in self.inputs.items() if origin.kind == CONSTANT
+        }
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A compiled pipeline: `spec` is the first document of its file, `platform` the second."""
+
+    spec: Mapping[str, Any]
+    platform: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Of the whole pipeline, as declared."""
+        return self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks and groups, each before what is in it."""
+        outer = {name: Origin(PARAMETER, name) for name in self.parameters}
+        return tuple(self._below(self.spec["root"], outer, ()))
+
+    @property
+    def pods(self) -> tuple[Task, ...]:
+        """The tasks that run a container."""
+        return tuple(task for task in self.tasks if task.container)
+
+    def _below(
+        self, group: Mapping[str, Any], outer: Mapping[str, Origin], parents: tuple[Task, ...]
+    ) -> Iterator[Task]:
+        for name, spec in group["dag"]["tasks"].items():
+            task = self._task(name, spec, outer, parents)
+            yield task
+            if "dag" in task.component:
+                inner = dict(task.inputs)
+                item = task.iterator.get("itemInput")
+                if item:
+                    inner[item] = Origin(ITEM, task=task.path, depth=task.loops + 1)
+                yield from self._below(task.component, inner, (*parents, task))
+
+    def _task(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        outer: Mapping[str, Origin],
+        parents: tuple[Task, ...],
+    ) -> Task:
+        component = self.spec.get("components", {}).get(spec["componentRef"]["name"], {})
+        loops = sum(parent.is_loop for parent in parents)
+        given = spec.get("inputs", {})
+        inputs = {
+            key: _origin(value, outer, loops)
+            for part in ("parameters", "artifacts")
+            for key, value in given.get(part, {}).items()
+        }
+        label = component.get("executorLabel", "")
+        return Task(
+            "/".join([*(parent.name for parent in parents), name]),
+            spec,
+            component,
+            inputs,
+            loops,
+            parents,
+            self.spec.get("deploymentSpec", {}).get("executors", {}).get(label, {}),
+            self.platform.get("deploymentSpec", {}).get("executors", {}).get(label, {}),
+        )
+
+
+def read(file: Path) -> Pipeline:
+    """Raises ConfigError where `file` is missing or is not what the KFP compiler wrote."""
+    try:
+        documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _LOADER))
+        spec = documents[0]
+        platform = documents[1]["platforms"]["kubernetes"] if len(documents) > 1 else {}
+        pipeline = Pipeline(spec, platform)
+        assert pipeline.spec["deploymentSpec"] is not None
+        assert pipeline.tasks
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; make one with ranzcr pipeline compile") from None
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError,
+            AssertionError):  # fmt: skip
+        raise ConfigError(
+            f"{file}: not a compiled pipeline; make one with ranzcr pipeline compile"
+        ) from None
+    return pipeline
+
+
+def _origin(value: Mapping[str, Any], outer: Mapping[str, Origin], loops: int) -> Origin:
+    """Where one input of a task comes from."""
+    constant = value.get("runtimeValue", {})
+    if "constant" in constant:
+        return Origin(CONSTANT, constant["constant"])
+    for kind in ("Parameter", "Artifact"):
+        made = value.get(f"taskOutput{kind}")
+        if made:
+            key = made.get("outputParameterKey") or made.get("outputArtifactKey")
+            return Origin(OUTPUT, key, made["producerTask"], loops)
+        handed = value.get(f"componentInput{kind}")
+        if handed:
+            return outer.get(handed, Origin(PARAMETER, handed))
+    return Origin(CONSTANT)

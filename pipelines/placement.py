@@ -1,0 +1,109 @@
+"""Hardware put on the tasks of a pipeline, when it is compiled."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from kfp import dsl, kubernetes
+from kfp.dsl.pipeline_context import Pipeline
+
+from pipelines.conventions import CONFIG_KEYS, CONFIG_MAP, POOL_LABEL, S3_KEYS, SECRETS
+from pipelines.hardware import Hardware, Profile, Provider
+from pipelines.trainer.placing import across_nodes
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+SHM, HOME = "/dev/shm", "/work"
+_RUN_ID = "metadata.labels['pipeline/runid']"
+_BACKOFF = {"backoff_factor": 2.0, "backoff_max_duration": "3600s"}
+
+
+def placed(graph: Any, profile: Profile, provider: Provider, image: str, **fixed: Any) -> Any:
+    """A pipeline with hardware on each of its tasks.
+
+    Args:
+        graph: the KFP pipeline.
+        image: what each task runs in, name@sha256:...
+        fixed: parameters that are settled here; the compiled pipeline has them no more.
+    """
+    function = graph.pipeline_func
+    signature = inspect.signature(function)
+    fixed = {name: value for name, value in fixed.items() if name in signature.parameters}
+
+    @functools.wraps(function)
+    def with_hardware(*arguments: Any) -> Any:
+        outputs = function(**dict(zip(left, arguments, strict=True)), **fixed)
+        for task in Pipeline.get_default_pipeline().tasks.values():
+            if task.container_spec is not None:  # an importer has no pod of its own
+                place(task, profile, provider, image)
+        return outputs
+
+    left = {name: each for name, each in signature.parameters.items() if name not in fixed}
+    with_hardware.__signature__ = signature.replace(parameters=list(left.values()))  # type: ignore[attr-defined]
+    return dsl.pipeline(name=graph.name, description=graph.description)(with_hardware)
+
+
+def place(task: Any, profile: Profile, provider: Provider, image: str) -> None:
+    """Put on one task what the profile has for its stage."""
+    stage = task.component_spec.name
+    hardware = profile.of(stage)
+    if hardware.nodes > 1:
+        across_nodes(task, hardware)
+    task.set_container_image(image)
+    _resources(task, hardware)
+    _nodes(task, hardware, provider)
+    _failures(task, hardware)
+    _environment(task, profile, stage, image)
+    if profile.volume:
+        kubernetes.mount_pvc(task, pvc_name=profile.volume, mount_path=HOME)
+
+
+def _resources(task: Any, hardware: Hardware) -> None:
+    task.set_cpu_request(hardware.cpu.request).set_cpu_limit(hardware.cpu.limit)
+    task.set_memory_request(hardware.memory.request).set_memory_limit(hardware.memory.limit)
+    if hardware.shm:
+        kubernetes.empty_dir_mount(
+            task, volume_name="shm", mount_path=SHM, medium="Memory", size_limit=hardware.shm
+        )
+
+
+def _nodes(task: Any, hardware: Hardware, provider: Provider) -> None:
+    if hardware.gpu:
+        task.set_accelerator_type(provider.gpu.resource)
+        task.set_accelerator_limit(hardware.gpu.count)
+    if hardware.pool:
+        kubernetes.add_node_selector(task, POOL_LABEL, hardware.pool)
+    for key, value in provider.labels(hardware).items():
+        kubernetes.add_node_selector(task, key, value)
+    for taint in provider.taints(hardware):
+        kubernetes.add_toleration(
+            task, key=taint.key, operator="Equal", value=taint.value, effect=taint.effect
+        )
+    if hardware.queue and hardware.nodes == 1:  # else it is the TrainJob that queues
+        kubernetes.add_pod_label(task, QUEUE_LABEL, hardware.queue)
+
+
+def _failures(task: Any, hardware: Hardware) -> None:
+    task.set_retry(hardware.retries, backoff_duration=f"{hardware.backoff_seconds}s", **_BACKOFF)
+    kubernetes.set_timeout(task, 60 * hardware.timeout_minutes)
+
+
+def _environment(task: Any, profile: Profile, stage: str, image: str) -> None:
+    """Variables are no part of the cache key, so a run's own id may stand here."""
+    # Without a volume the home is a folder of the container, which is lost with it.
+    task.set_env_variable("RANZCR_HOME", f"{HOME if profile.volume else '/tmp'}/ranzcr")
+    task.set_env_variable("RANZCR_IMAGE", image)
+    kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", _RUN_ID)
+    kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS})
+    secrets = profile.secrets_of(stage)
+    for secret in secrets:
+        # What a source or a server without passwords does not need may be absent.
+        kubernetes.use_secret_as_env(
+            task, secret, {key: key for key in SECRETS[secret]}, optional=True
+        )
+    if "ranzcr-s3" in secrets:
+        kubernetes.use_config_map_as_env(
+            task, CONFIG_MAP, {key: key for key in S3_KEYS}, optional=True
+        )
+    kubernetes.set_security_context(task, run_as_non_root=True)

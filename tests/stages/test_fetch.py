@@ -1,0 +1,53 @@
+"""fetch: a registered version -> the folders it was registered from."""
+
+import json
+
+import champion
+import pytest
+
+from ranzcr.errors import TrackingError
+from ranzcr.files import hash_folder
+from ranzcr.stages import fetch
+from ranzcr.tracking.registry import candidates
+
+
+@pytest.fixture
+def run(journal, tmp_path):
+    """Fetch a version into folders of their own."""
+
+    def _run(version):
+        out = tmp_path / "fetched"
+        return fetch.run(version, out / "ensemble", out / "blend", out / "candidate.json")
+
+    return _run
+
+
+def test_what_is_fetched_is_what_was_registered(run, dataset, tmp_path):
+    version = champion.promote_one(tmp_path / "made", dataset)
+    result = run("champion")
+    assert (result.told.version, result.told.gate, result.image_size) == (version, "pass", 64)
+    for folder in ("ensemble", "blend"):
+        fetched, made = tmp_path / "fetched" / folder, tmp_path / "made" / folder
+        assert hash_folder(fetched) == hash_folder(made)
+    written = json.loads((tmp_path / "fetched" / "candidate.json").read_text())
+    assert written == json.loads((tmp_path / "made" / "candidate.json").read_text())
+
+
+def test_a_version_that_failed_is_fetched_with_the_reason(run, dataset, tmp_path):
+    version = champion.register_one(tmp_path / "made", dataset, min_auc=0.9999)
+    told = run(version).told
+    assert told.gate == "fail"
+    assert told.why.startswith("cv: ")
+
+
+def test_a_version_that_is_not_there_is_told(run):
+    with pytest.raises(TrackingError, match="has no version 7"):
+        run("7")
+
+
+def test_files_that_were_changed_since_are_refused(run, journal, dataset, tmp_path):
+    version = champion.register_one(tmp_path / "made", dataset)
+    journal.set_model_version_tag(candidates.CANDIDATES, version, "digest", "0" * 64)
+    with pytest.raises(TrackingError, match="it was registered with 000000000000; find what else"):
+        run(version)
+    assert not (tmp_path / "fetched").exists()
