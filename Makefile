@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STUDIES ?= 600
 
-.PHONY: help setup demo test test-services check lock ui clean
+.PHONY: help setup demo test test-services check images lock ui clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ check: setup  ## Lint, format and types, as pre-commit runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+images: setup  ## Build the images with Docker, Podman or Buildah
+	$(BIN)/python docker/build.py
 
 lock:  ## Resolve pyproject's pins into requirements.lock
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \

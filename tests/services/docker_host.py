@@ -101,7 +101,7 @@ def serving() -> Iterator[DockerHost]:
             *("--pidfile", folder / "pid", "--host", f"unix://{folder}/socket"),
         ]
         log = folder / "dockerd.log"
-        with running(command, log):
+        with _unmounting(folder / "run" / "netns" / "default"), running(command, log):
             host = DockerHost(f"unix://{folder}/socket")
             wait_until((folder / "socket").exists, f"dockerd; see {log}")
             wait_until(host.client.ping, f"dockerd; see {log}")
@@ -138,6 +138,16 @@ def _pip_setting(name: str) -> list[str]:
 
 def _certificates() -> str:
     return os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
+
+
+@contextmanager
+def _unmounting(namespace: Path) -> Iterator[None]:
+    """Afterwards unmount the containers' network namespace, which a daemon leaves behind."""
+    try:
+        yield
+    finally:
+        if namespace.exists():
+            subprocess.run(["umount", namespace], check=True)
 
 
 def _make_bases(host: DockerHost, root: Path) -> None:

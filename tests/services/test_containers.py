@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import docker_host
 import pytest
@@ -48,7 +47,7 @@ def deploy(verdict: str) -> str:
 
     from ranzcr.home import home
 
-    Path(home() / "deployed").touch()
+    (home() / "deployed").touch()
     return verdict
 
 

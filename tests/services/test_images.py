@@ -9,7 +9,6 @@ import re
 import secrets
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import urllib.error
@@ -115,40 +114,42 @@ def test_an_image_has_no_build_tools(inside, name):
     assert tools == ""
 
 
-def test_no_layer_holds_a_cache_or_a_secret(host, images):
-    for name in NAMES:
-        for path, content in small_files(host, images[name]):
-            assert not re.match(r"root/\.cache|var/cache/apt/.*deb|etc/pip\.conf|run/secrets", path)
-            assert docker_host.SECRET.encode() not in content, f"{name}: {path}"
-        told = host.client.images.get(images[name]).history()
-        assert docker_host.SECRET not in json.dumps(told)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_layer_holds_a_cache_or_a_secret(host, images, name):
+    seen = 0
+    for layer in layers(host, images[name]):
+        for path in layer.rglob("*"):
+            if path.is_symlink() or not path.is_file():
+                continue
+            inner = path.relative_to(layer).as_posix()
+            assert not re.match(
+                r"root/\.cache/|var/cache/apt/.*deb|etc/pip\.conf|run/secrets", inner
+            )
+            if path.stat().st_size < 10_000:
+                assert docker_host.SECRET.encode() not in path.read_bytes(), inner
+            seen += 1
+    assert seen > 1000
+    told = host.client.images.get(images[name]).history()
+    assert docker_host.SECRET not in json.dumps(told)
 
 
-def small_files(host: DockerHost, tag: str) -> Iterator[tuple[str, bytes]]:
-    """Path and content of all files of all layers; of larger ones no content."""
-    with tempfile.TemporaryFile(dir="/var/tmp") as saved:
-        for piece in host.client.images.get(tag).save(chunk_size=1 << 22):
-            saved.write(piece)
-        saved.seek(0)
-        with tarfile.open(fileobj=saved) as image:
-            for part in image:
-                if part.name.endswith("layer.tar"):
-                    with tarfile.open(fileobj=image.extractfile(part)) as layer:
-                        for file in layer:
-                            small = file.isfile() and file.size < 10_000
-                            yield file.name, layer.extractfile(file).read() if small else b""
+def layers(host: DockerHost, tag: str) -> list[Path]:
+    """What each layer of an image added, as folders."""
+    driver = host.client.images.get(tag).attrs["GraphDriver"]
+    assert driver["Name"] == "overlay2"
+    folders = [driver["Data"]["UpperDir"], *driver["Data"]["LowerDir"].split(":")]
+    return [Path(folder) for folder in folders]
 
 
 def test_training_can_be_imported_by_any_user_on_a_read_only_system(inside):
     said = inside(
         "ranzcr",
         *("python", "-c"),
-        "import torch, timm, albumentations, lightning, mlflow, kfp, onnxruntime, ranzcr\n"
         "import ranzcr.training.fit, ranzcr.inference.export, pipelines.competition\n"
         "import torchvision.transforms; print('all there')",
     )
     assert said.endswith("all there\n")
-    assert "ranzcr pipeline" in inside("ranzcr", "ranzcr", "--help")
+    assert "  pipeline  Run a pipeline here" in inside("ranzcr", "ranzcr", "--help")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+# MLflow's server: the journal and the registry. Its databases, its store and its users come from
+# the environment and the command line. BASE and BUILDER as for the image ranzcr.
+ARG BASE=python:3.11-slim-bookworm
+ARG BUILDER=${BASE}
+
+FROM ${BUILDER} AS packages
+WORKDIR /src
+COPY docker/install.sh requirements.lock ./
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca,target=/run/secrets/ca \
+    --mount=type=cache,target=/root/.cache/pip \
+    sh install.sh 'mlflow[auth]' boto3 prometheus-flask-exporter psycopg2-binary
+
+FROM ${BASE}
+RUN groupadd --gid 10001 ranzcr \
+    && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
+    && install --directory --owner 10001 --group 10001 /work
+COPY --from=packages /opt/venv /opt/venv
+# Job execution would start eight processes more, which nothing of ours needs.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    USER=ranzcr \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_HOST=0.0.0.0 \
+    MLFLOW_PORT=5000
+USER 10001:10001
+WORKDIR /work
+EXPOSE 5000
+CMD ["mlflow", "server"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen('http://127.0.0.1:' + environ['MLFLOW_PORT'] + '/health', timeout=4)"]
+ARG VERSION
+ARG COMMIT
+LABEL org.opencontainers.image.title="ranzcr-mlflow" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"

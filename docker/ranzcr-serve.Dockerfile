@@ -1,0 +1,40 @@
+# Predictions of a registered model on a CPU: MLflow's scoring server, POST /invocations, GET /ping.
+# The model brings its own code; here are the packages that it runs on, and no torch.
+# BASE and BUILDER as for the image ranzcr.
+ARG BASE=python:3.11-slim-bookworm
+ARG BUILDER=${BASE}
+
+FROM ${BUILDER} AS packages
+WORKDIR /src
+COPY docker/install.sh requirements.lock ./
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca,target=/run/secrets/ca \
+    --mount=type=cache,target=/root/.cache/pip \
+    sh install.sh mlflow-skinny numpy onnxruntime opencv-python-headless pandas
+
+FROM ${BASE}
+RUN groupadd --gid 10001 ranzcr \
+    && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
+    && install --directory --owner 10001 --group 10001 /work
+COPY --from=packages /opt/venv /opt/venv
+COPY docker/serve.py /opt/serve.py
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    USER=ranzcr \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MODEL_URI=models:/ranzcr-clip@champion \
+    PORT=8080
+USER 10001:10001
+WORKDIR /work
+EXPOSE 8080
+CMD ["python", "/opt/serve.py"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen('http://127.0.0.1:' + environ['PORT'] + '/ping', timeout=4)"]
+ARG VERSION
+ARG COMMIT
+LABEL org.opencontainers.image.title="ranzcr-serve" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
