@@ -1,0 +1,156 @@
+"""The TrainJob of a training: what KFP would have given the task's own pod, for several nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp.dsl import TaskConfig
+from kubeflow.trainer.constants import constants
+from kubeflow_trainer_api import models
+
+from pipelines.conventions import SECRETS
+from pipelines.placement import QUEUE_LABEL, SHM
+from pipelines.trainer.settings import Settings
+from ranzcr.errors import ConfigError
+
+RUN_LABEL = "pipeline/runid"  # as on the pods of the run
+MANAGER = "ranzcr/train"  # of our patch of the runtime
+_CREDENTIALS = (*SECRETS["ranzcr-mlflow"], "MLFLOW_TRACKING_TOKEN")
+# What KFP's plugin for MLflow may have set in the task's own pod, past what KFP passes through.
+_HANDED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The task's pod: when it is deleted, Kubernetes deletes the job."""
+
+    name: str
+    uid: str
+
+
+def build(
+    name: str,
+    settings: Settings,
+    devices: int,
+    task: TaskConfig,
+    command: Sequence[str],
+    home: Path,
+    owner: Owner,
+) -> Json:
+    """The TrainJob as JSON.
+
+    Args:
+        name: of the job.
+        devices: processes of torchrun on each node, one per GPU.
+        task: what KFP passed through: resources, volumes, variables, where to run.
+        command: what each node runs.
+        home: RANZCR_HOME, which all nodes must see.
+
+    Raises ConfigError where the nodes do not share the home, or would need a password in clear.
+    """
+    _check_shared(home, task)
+    job = {
+        "apiVersion": constants.API_VERSION,
+        "kind": constants.TRAINJOB_KIND,
+        "metadata": _metadata(name, settings, owner),
+        "spec": {
+            "runtimeRef": {
+                "apiGroup": constants.GROUP,
+                "kind": "ClusterTrainingRuntime",
+                "name": constants.DEFAULT_TRAINING_RUNTIME,
+            },
+            "activeDeadlineSeconds": settings.timeout_seconds,
+            "trainer": {
+                "image": os.environ["RANZCR_IMAGE"],
+                "command": list(command),
+                "numNodes": settings.nodes,
+                "numProcPerNode": devices,
+                "resourcesPerNode": task.resources or {},
+                "env": environment(task.env or [], os.environ, home),
+            },
+            "runtimePatches": [_patch(settings, task)],
+        },
+    }
+    return models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()
+
+
+def environment(passed: Sequence[Json], own: Mapping[str, str], home: Path) -> list[Json]:
+    """Variables of the nodes: what KFP passed through, and what only the task's own pod knows.
+
+    A credential goes on as a reference to its secret alone. A field of the task's pod, such as the
+    run's id, is no field of the nodes' pods, so its value goes on.
+    """
+    found: dict[str, Json] = {}
+    for variable in passed:
+        name = variable["name"]
+        if "fieldRef" in variable.get("valueFrom", {}):
+            found[name] = {"name": name, "value": own.get(name, "")}
+        elif name not in _CREDENTIALS or "valueFrom" in variable:
+            found[name] = variable
+    bare = [name for name in _CREDENTIALS if name in own]
+    if bare and not any(name in found for name in _CREDENTIALS):
+        raise ConfigError(
+            f"{bare[0]} is not from a secret, and nodes get no password in clear; "
+            "name ranzcr-mlflow: [train] under the profile's secrets"
+        )
+    for name in _HANDED_ON:
+        if name in own:
+            found[name] = {"name": name, "value": own[name]}
+    return [*found.values(), {"name": "RANZCR_HOME", "value": str(home)}]
+
+
+def _check_shared(home: Path, task: TaskConfig) -> None:
+    mounts = [Path(mount["mountPath"]) for mount in task.volume_mounts or []]
+    if not any(home.is_relative_to(mount) for mount in mounts):
+        raise ConfigError(
+            f"RANZCR_HOME={home} is on no volume that the nodes share; "
+            "give the profile a volume that many nodes may write"
+        )
+
+
+def _metadata(name: str, settings: Settings, owner: Owner) -> Json:
+    labels = {"app.kubernetes.io/part-of": "ranzcr"}
+    if settings.queue:
+        labels[QUEUE_LABEL] = settings.queue
+    if os.environ.get("KFP_RUN_ID"):
+        labels[RUN_LABEL] = os.environ["KFP_RUN_ID"]
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": owner.name, "uid": owner.uid}
+    return {"name": name, "labels": labels, "ownerReferences": [reference]}
+
+
+def _patch(settings: Settings, task: TaskConfig) -> Json:
+    """What of a pod is not Trainer's: where it runs, its volumes, and that it is restricted."""
+    volumes, mounts = list(task.volumes or []), list(task.volume_mounts or [])
+    if settings.shm:  # KFP passes no emptyDir through
+        memory = {"medium": "Memory", "sizeLimit": settings.shm}
+        volumes.append({"name": "shm", "emptyDir": memory})
+        mounts.append({"name": "shm", "mountPath": SHM})
+    pod = {
+        "nodeSelector": task.node_selector,
+        "tolerations": task.tolerations,
+        "affinity": task.affinity,
+        "volumes": volumes,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": constants.NODE,
+                "volumeMounts": mounts,
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    }
+    template: Json = {"spec": {"template": {"spec": pod}}}
+    jobs = [{"name": constants.NODE, "template": template}]
+    return {
+        "manager": MANAGER,
+        "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": jobs}}},
+    }

@@ -1,0 +1,25 @@
+"""What a compiled task knows of its nodes that KFP does not pass through."""
+
+from __future__ import annotations
+
+import os
+
+import pydantic
+
+VARIABLE = "RANZCR_TRAINJOB"  # an environment variable is no part of the cache key
+
+
+class Settings(pydantic.BaseModel):
+    """Of one training."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    nodes: int
+    shm: str | None  # size of /dev/shm of each node
+    queue: str | None  # a Kueue LocalQueue
+    timeout_seconds: int  # of the training itself, without the wait in the queue
+
+
+def read() -> Settings:
+    """As the compiled task has them in its environment."""
+    return Settings.model_validate_json(os.environ[VARIABLE])
