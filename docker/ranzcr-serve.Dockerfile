@@ -10,7 +10,7 @@ COPY docker/install.sh requirements.lock ./
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca \
     --mount=type=cache,target=/root/.cache/pip \
-    sh install.sh mlflow-skinny numpy onnxruntime opencv-python-headless pandas
+    sh install.sh mlflow-skinny joblib numpy onnxruntime opencv-python-headless pandas
 
 FROM ${BASE}
 RUN groupadd --gid 10001 ranzcr \

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.processes import Ended, Machine, Processes, Started
+from ranzcr.cores import cores
 from ranzcr.errors import PipelineError
 
 _PARALLEL_STAGES = ("train", "predict")  # those in a loop share the machine's cores
@@ -200,7 +201,7 @@ class _Runner:
         self._display = display
         self._logs = logs
         self._slots = threading.BoundedSemaphore(parallel)
-        self._threads = str(max(1, (os.cpu_count() or 1) // parallel))
+        self._threads = str(max(1, cores() // parallel))
 
     def stop(self, number: int) -> None:
         """Send the running tasks a signal and start no others."""

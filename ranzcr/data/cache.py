@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from ranzcr.cores import cores
 from ranzcr.errors import DataError
 from ranzcr.progress import track
 
@@ -79,7 +79,7 @@ def build(path: Path, files: Sequence[Path], size: int, *, skip_bad: bool) -> pd
 
 def read_images(files: Sequence[Path], size: int) -> Iterator[CachedImage | BadImage]:
     """Read files as S x S squares on all cores, in order, a few ahead of what is asked for."""
-    workers = os.cpu_count() or 1
+    workers = cores()
     with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the GIL
         images = _in_order(pool, lambda file: read_image(file, size), files, ahead=4 * workers)
         yield from track(images, "Reading images", len(files))

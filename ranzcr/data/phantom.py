@@ -13,7 +13,6 @@ the same bytes with any number of workers.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from ranzcr.cores import cores
 from ranzcr.data.phantom_anatomy import Anatomy, View, blurred, paint, project
 from ranzcr.data.phantom_devices import Film, Tube, draw, draw_distractors, outline, place
 from ranzcr.data.phantom_plan import SPLITS, StudyPlan, plan_studies
@@ -173,19 +173,12 @@ def _draw_all(
 ) -> Iterator[Study]:
     """Draw and save every study, in order, by as many processes as are of use."""
     jobs = [(plan, folder, size) for plan in plans]
-    processes = workers or _cores()
+    processes = workers or cores()
     if processes == 1 or len(jobs) < _SERIAL_STUDIES:
         yield from map(_save, jobs)
         return
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         yield from pool.map(_save, jobs, chunksize=16)
-
-
-def _cores() -> int:
-    """Cores that this process may use; macOS cannot say which, only how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _save(job: tuple[StudyPlan, Path, int]) -> Study:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ranzcr.cores import cores
 from ranzcr.data.competition import IMAGE_SUFFIXES
 from ranzcr.errors import DataError
 from ranzcr.progress import track
@@ -187,7 +188,7 @@ def _walk(source: Path) -> Iterator[str]:
 
 
 def _place_all(pairs: list[tuple[Path, Path]], what: str) -> None:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for _ in track(pool.map(lambda pair: _place(*pair), pairs), what, len(pairs)):
             pass
 

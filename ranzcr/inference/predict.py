@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ranzcr.config import Experiment
+from ranzcr.cores import limit_torch
 from ranzcr.data import augmentation
 from ranzcr.models.network import Network
 from ranzcr.progress import track
@@ -33,6 +34,7 @@ def predict(
         tta: none, or flip: the mean of the image and its mirror image.
         what: shown with the progress bar.
     """
+    limit_torch()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
     batches = list(_batches(rows, image_size))

@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
+from ranzcr.cores import threads
 from ranzcr.data import augmentation, cache
 from ranzcr.errors import DataError
 
@@ -59,15 +60,11 @@ class EnsembleRuntime:
     members: tuple[Member, ...]
 
     @classmethod
-    def open(cls, folder: Path | str, threads: int = 0) -> EnsembleRuntime:
-        """Load an ensemble folder. Raises DataError where it is incomplete or damaged.
-
-        Args:
-            threads: of ONNX Runtime; 0 lets it choose.
-        """
+    def open(cls, folder: Path | str) -> EnsembleRuntime:
+        """Load an ensemble folder. Raises DataError where it is incomplete or damaged."""
         folder = Path(folder)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads()
         try:
             described = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
             members = tuple(_member(folder, entry, options) for entry in described["members"])
@@ -143,7 +140,8 @@ def _member(folder: Path, entry: dict[str, Any], options: Any) -> Member:
 class EnsembleModel:
     """MLflow's pyfunc: a table with a column `image` -> a table with a column per label.
 
-    An image is a file's content, as bytes or base64, or a file's path.
+    An image is a file's content, as bytes or base64; never a path, which a client of the served
+    model could point at the server's own files.
     """
 
     def __init__(self, runtime: EnsembleRuntime) -> None:
@@ -169,9 +167,7 @@ def _content(image: object) -> bytes:
     if isinstance(image, bytes):
         return image
     text = str(image)
-    if text.lower().endswith((".jpg", ".jpeg", ".png")):
-        return Path(text).read_bytes()
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):  # ValueError: not ASCII
-        raise DataError(f"image {text[:40]!r}: expected a file's bytes, base64 or path") from None
+        raise DataError(f"image {text[:40]!r}: expected a file's bytes or base64") from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ranzcr.cores import cores
 from ranzcr.data import sources
 from ranzcr.errors import OutputError
 from ranzcr.files import hash_file, hash_json, replacing, write_json
@@ -66,7 +66,7 @@ def source_of(folder: Path) -> str:
 def digest_of(folder: Path) -> tuple[int, str]:
     """How many files a competition folder has and the hash of their names and contents."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         hashes = list(track(pool.map(hash_file, files), "Hashing files", len(files)))
     names = [file.relative_to(folder).as_posix() for file in files]
     return len(files), hash_json(dict(zip(names, hashes, strict=True)))

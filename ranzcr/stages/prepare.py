@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranzcr.cores import cores
 from ranzcr.data import cache, competition, dataset, overview, twins
 from ranzcr.data.competition import Competition
 from ranzcr.data.folds import assign_folds
@@ -157,7 +157,7 @@ def _is_done(source: Competition, out: Path, options: _Options) -> bool:
 
 
 def _hash_files(files: Sequence[Path]) -> list[str]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return list(track(pool.map(hash_file, files), "Checking images", len(files)))
 
 

@@ -17,6 +17,7 @@ import lightning as L
 import torch
 
 from ranzcr.config import Experiment
+from ranzcr.cores import limit_torch
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError
 from ranzcr.files import hash_json
@@ -67,6 +68,7 @@ def fit(
     Raises ConfigError for a recipe that does not fit the data, RanzcrError for a loss that is not
     finite.
     """
+    limit_torch()
     nodes = _count_nodes(devices)
     legs = recipe.legs(experiment, dataset, fold=fold, soft_labels=soft_labels)
     state, checkpoint = open_state(resume, run_key(experiment, dataset, fold, soft_labels))

@@ -34,7 +34,7 @@ CHALLENGER = "challenger"  # of the candidates model: whose promotion was asked 
 BLEND = "blend"  # where the run of an ensemble keeps its blend folder
 LOADER = "ranzcr.inference.runtime"  # has _load_pyfunc(path of the ensemble folder)
 REPORT, REQUEST = "gate_report", "request"  # tags
-_SERVING = ("numpy", "onnxruntime", "opencv-python-headless", "pandas")
+_SERVING = ("joblib", "numpy", "onnxruntime", "opencv-python-headless", "pandas")
 _MODEL = ("digest", "blend_digest", "dataset_digest", "members", "cv_auc")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from ranzcr.cores import cores
 from ranzcr.ensemble import bootstrap
 from ranzcr.ensemble.auc import label_aucs
 from ranzcr.ensemble.calibration import calibration_error
@@ -236,8 +236,7 @@ def _parity(case: _Case, rule: Any) -> Gate:
 
 def _latency(case: _Case, rule: Any) -> Gate:
     found, limit = case.candidate.seconds, rule.at_most
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{found:.3g} s per image on {cores} cores; the limit is {limit:g} s"
+    text = f"{found:.3g} s per image on {cores()} cores; the limit is {limit:g} s"
     # Other work on the machine makes a repeated measurement differ.
     passed = bool(found <= limit)
     return Gate("", passed, _finite(found), limit, text, low_is_good=True, noise=found / 4)

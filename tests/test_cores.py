@@ -1,0 +1,32 @@
+"""The cores that are ours, in a process that may use one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ranzcr.cores import cores, threads
+
+CODE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import torch
+from ranzcr import cores
+cores.limit_torch()
+print(cores.cores(), cores.threads(), torch.get_num_threads())
+"""
+
+
+def test_all_cores_are_ours_unless_something_says_otherwise():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert threads() in (0, cores())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds to a core")
+def test_a_process_bound_to_one_core_starts_one_thread():
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1", "1" if (os.cpu_count() or 1) > 1 else "0", "1"]
