@@ -96,8 +96,7 @@ def compile_to(
     from pipelines import lint, placement
     from ranzcr.files import replacing
 
-    devices = chosen.of("train").devices
-    placed = placement.placed(graph, chosen, nodes, str(image), code=code, devices=devices)
+    placed = placement.placed(graph, chosen, nodes, str(image), code)
     with replacing(output) as beside:
         compiler.Compiler().compile(placed, str(beside))
         findings = lint.lint(beside)

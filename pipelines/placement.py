@@ -19,24 +19,27 @@ _RUN_ID = "metadata.labels['pipeline/runid']"
 _BACKOFF = {"backoff_factor": 2.0, "backoff_max_duration": "3600s"}
 
 
-def placed(graph: Any, profile: Profile, provider: Provider, image: str, **fixed: Any) -> Any:
+def placed(graph: Any, profile: Profile, provider: Provider, image: str, code: str) -> Any:
     """A pipeline with hardware on each of its tasks.
 
     Args:
         graph: the KFP pipeline.
         image: what each task runs in, name@sha256:...
-        fixed: parameters that are settled here; the compiled pipeline has them no more.
+        code: its version.
+
+    The pipeline's parameters `code` and `devices` are settled here: the compiled one lacks them.
     """
     function = graph.pipeline_func
     signature = inspect.signature(function)
-    fixed = {name: value for name, value in fixed.items() if name in signature.parameters}
+    settled = {"code": code, "devices": profile.of("train").devices}
+    fixed = {name: value for name, value in settled.items() if name in signature.parameters}
 
     @functools.wraps(function)
     def with_hardware(*arguments: Any) -> Any:
         outputs = function(**dict(zip(left, arguments, strict=True)), **fixed)
         for task in Pipeline.get_default_pipeline().tasks.values():
             if task.container_spec is not None:  # an importer has no pod of its own
-                place(task, profile, provider, image)
+                place(task, profile, provider, image, code)
         return outputs
 
     left = {name: each for name, each in signature.parameters.items() if name not in fixed}
@@ -44,7 +47,7 @@ def placed(graph: Any, profile: Profile, provider: Provider, image: str, **fixed
     return dsl.pipeline(name=graph.name, description=graph.description)(with_hardware)
 
 
-def place(task: Any, profile: Profile, provider: Provider, image: str) -> None:
+def place(task: Any, profile: Profile, provider: Provider, image: str, code: str) -> None:
     """Put on one task what the profile has for its stage."""
     stage = task.component_spec.name
     hardware = profile.of(stage)
@@ -54,7 +57,7 @@ def place(task: Any, profile: Profile, provider: Provider, image: str) -> None:
     _resources(task, hardware)
     _nodes(task, hardware, provider)
     _failures(task, hardware)
-    _environment(task, profile, stage, image)
+    _environment(task, profile, stage, image, code)
     if profile.volume:
         kubernetes.mount_pvc(task, pvc_name=profile.volume, mount_path=HOME)
 
@@ -89,11 +92,12 @@ def _failures(task: Any, hardware: Hardware) -> None:
     kubernetes.set_timeout(task, 60 * hardware.timeout_minutes)
 
 
-def _environment(task: Any, profile: Profile, stage: str, image: str) -> None:
+def _environment(task: Any, profile: Profile, stage: str, image: str, code: str) -> None:
     """Variables are no part of the cache key, so a run's own id may stand here."""
     # Without a volume the home is a folder of the container, which is lost with it.
     task.set_env_variable("RANZCR_HOME", f"{HOME if profile.volume else '/tmp'}/ranzcr")
     task.set_env_variable("RANZCR_IMAGE", image)
+    task.set_env_variable("RANZCR_CODE", code)
     kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", _RUN_ID)
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS})
     secrets = profile.secrets_of(stage)

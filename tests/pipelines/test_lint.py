@@ -32,7 +32,7 @@ def found(tmp_path) -> Callable[..., list[lint.Finding]]:
 
     def _found(graph) -> list[lint.Finding]:
         path = tmp_path / "pipeline.yaml"
-        placed = placement.placed(graph, PROFILE, PROVIDER, golden.IMAGE)
+        placed = placement.placed(graph, PROFILE, PROVIDER, golden.IMAGE, "0")
         compiler.Compiler().compile(placed, str(path))
         return lint.lint(path)
 

@@ -350,7 +350,7 @@ def test_a_profile_of_several_nodes_gives_its_hardware_to_the_job(tmp_path):
     path = tmp_path / "compiled.yaml"
     profile, provider = hardware.profile("multi-node"), hardware.provider("generic")
     image = "example.com/ranzcr@sha256:" + "0" * 64
-    placed = placement.placed(tiny, profile, provider, image)
+    placed = placement.placed(tiny, profile, provider, image, "0")
     compiler.Compiler().compile(placed, str(path))
     pipeline, platform = yaml.safe_load_all(path.read_text())
     through = pipeline["components"]["comp-train"]["taskConfigPassthroughs"]
