@@ -1,18 +1,20 @@
-"""Custom resources against the schemas of their definitions, as strict as the API server.
+"""Custom resources against their definitions, as the API server looks at them but stricter.
 
-What is not looked at: the rules in CEL, and kinds without a definition at hand.
+A field that the definition does not name, which the server would drop, is an error.
+
+What is not looked at: formats, and whether the keys of a list's items differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import crd_rules
 import jsonschema
 import yaml
-
-Schemas = Mapping[tuple[str, str], dict[str, Any]]
 
 _KEPT = {
     *("type", "enum", "pattern", "required", "minimum", "maximum", "minLength", "maxLength"),
@@ -20,26 +22,36 @@ _KEPT = {
 }
 
 
-def load(folder: Path) -> Schemas:
-    """(apiVersion, kind) -> JSON schema, of each definition in the folder's YAML files."""
-    return dict(_schemas(folder))
+class Definition:
+    """One version of a kind; `schema` is its structural schema."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        metadata = {"metadata": {"type": "object"}}  # Kubernetes' own
+        self.schema = {**schema, "properties": schema["properties"] | metadata}
+
+    def problems(self, thing: Mapping[str, Any]) -> list[str]:
+        """What is wrong with an object; the rules are asked if its shape is right."""
+        errors = self._validator.iter_errors(thing)
+        found = [f"{error.json_path}: {error.message}" for error in errors]
+        return found or list(crd_rules.breaches(thing, self.schema))
+
+    @cached_property
+    def _validator(self) -> jsonschema.Draft7Validator:
+        return jsonschema.Draft7Validator(_strict(self.schema))
 
 
-def problems(thing: Mapping[str, Any], schemas: Schemas) -> list[str]:
-    """What the API server would refuse in an object; the kind must be in `schemas`."""
-    validator = jsonschema.Draft7Validator(schemas[thing["apiVersion"], thing["kind"]])
-    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(thing)]
+def load(folder: Path) -> dict[tuple[str, str], Definition]:
+    """By apiVersion and kind, all that the folder's YAML files define."""
+    return dict(_definitions(folder))
 
 
-def _schemas(folder: Path) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+def _definitions(folder: Path) -> Iterator[tuple[tuple[str, str], Definition]]:
     for file in folder.glob("*.yaml"):
         for definition in yaml.load_all(file.read_text(), yaml.CSafeLoader):
             spec = definition["spec"]
             for version in spec["versions"]:
-                schema = version["schema"]["openAPIV3Schema"]
-                schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own
                 key = f"{spec['group']}/{version['name']}", spec["names"]["kind"]
-                yield key, _strict(schema)
+                yield key, Definition(version["schema"]["openAPIV3Schema"])
 
 
 def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:

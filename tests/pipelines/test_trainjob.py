@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trainer_models
 import yaml
 from kfp import compiler, dsl
 from kube_server import meta
@@ -66,9 +67,48 @@ def build(task: dsl.TaskConfig | None = None, owner: manifest.Owner = OWNER) -> 
     return manifest.build("train-x", SETTINGS, 8, task or passed(), ["torchrun"], home, owner)
 
 
-def test_the_job_is_what_trainer_knows_and_has_all_that_the_profile_says():
+def test_the_job_has_no_field_that_trainer_does_not_know(monkeypatch):
+    """As it is written: what `build` returns has gone through the models already."""
+    written = []
+    through = models.TrainerV1alpha1TrainJob.from_dict
+    with monkeypatch.context() as patch:
+        seen = staticmethod(lambda job: written.append(job) or through(job))
+        patch.setattr(models.TrainerV1alpha1TrainJob, "from_dict", seen)
+        build()
+    (job,) = written
+    assert trainer_models.problems(job) == []
+
+
+POD = ["runtimePatches", 0, "trainingRuntimeSpec", "template", "spec", "replicatedJobs", 0]
+POD += ["template", "spec", "template", "spec"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (["timeoutSeconds"], 60, "$.spec.timeoutSeconds: unknown"),
+        (["trainer", "nodes"], 2, "$.spec.trainer.nodes: unknown"),
+        (["trainer", "numNodes"], "2", "numNodes: Input should be a valid integer"),
+        (["trainer", "command"], "torchrun", "command: Input should be a valid list"),
+        (["trainer", "env", 0], {"name": "A", "from": {}}, "env.0.from: unknown"),
+        (["runtimeRef"], {"kind": "TrainingRuntime"}, "Ref name: Input should be a valid string"),
+        ([*POD, "hostNetwork"], True, "template.spec.hostNetwork: unknown"),
+        ([*POD, "containers", 0, "image"], "x", "containers.0.image: unknown"),
+        ([*POD, "volumes", 0, "size"], "1Gi", "volumes.0.size: unknown"),
+    ],
+)
+def test_a_wrong_job_is_found(path, value, said):
+    job = build()
+    inner = job["spec"]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (line,) = trainer_models.problems(job)
+    assert line.endswith(said)
+
+
+def test_the_job_has_all_that_the_profile_says():
     made = build()
-    assert models.TrainerV1alpha1TrainJob.from_dict(made).to_dict() == made
     trainer, (patch,) = made["spec"]["trainer"], made["spec"]["runtimePatches"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
     assert trainer["image"] == "example.com/ranzcr@sha256:0"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import importlib.metadata
 import json
 import re
 from pathlib import Path
 
 import crd_schemas
 import kubernetes_validate
+import npm_schemas
 import pytest
 import yaml
+from kubernetes_validate.utils import SchemaNotFoundError, latest_version
 from manifests import K8S, OVERLAYS, find, name_of, needs_kubectl, pods, render
 from policies import RULES, secret_references
 
@@ -19,11 +23,13 @@ from pipelines import conventions
 REPOSITORY = K8S.parent
 DEFINITIONS = REPOSITORY.parent / "shared" / "crds"
 PAGES = ("cluster.md", "operations.md")
-KUBERNETES = "1.34"
+KUBERNETES = ("1.30", latest_version())  # the oldest that docs/cluster.md takes, and the newest
 BUILT_IN = {"", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io"}
-# Kinds whose definitions are not at hand; nothing but the policies looks at them.
-UNCHECKED = {
-    *("ExternalSecret", "SecretStore", "ServiceMonitor", "PrometheusRule", "EC2NodeClass"),
+# Whose definitions are at hand: of which version they are, and the beginning of their SHA-256.
+DEFINED = {
+    "Karpenter": ("1.14.1", "7afe780db1473547"),
+    "KServe": ("0.20.0", "ee03116d972d4c80"),
+    "Kueue": ("0.19.2", "bd43fed010291732"),
 }
 
 pytestmark = needs_kubectl
@@ -37,13 +43,44 @@ def objects(request):
 @pytest.fixture(scope="module")
 def definitions():
     if not DEFINITIONS.is_dir():
-        pytest.skip(f"{DEFINITIONS}: the definitions of Kueue, Karpenter and KServe are not here")
+        pytest.skip(f"{DEFINITIONS}: the definitions of {', '.join(DEFINED)} are not here")
     return crd_schemas.load(DEFINITIONS)
 
 
-def is_custom(thing):
-    """Whether a kind is not Kubernetes' own."""
-    return thing["apiVersion"].rpartition("/")[0] not in BUILT_IN
+@pytest.fixture(scope="module")
+def npm():
+    if problem := npm_schemas.missing():
+        pytest.skip(problem)
+    npm_schemas.install()
+    return npm_schemas
+
+
+def is_built_in(thing):
+    """Whether a kind is Kubernetes' own."""
+    return thing["apiVersion"].rpartition("/")[0] in BUILT_IN
+
+
+def is_defined(thing, definitions):
+    return (thing["apiVersion"], thing["kind"]) in definitions
+
+
+def is_of_npm(thing):
+    return thing["apiVersion"] in npm_schemas.PACKAGES
+
+
+def schemas_of(thing, definitions):
+    """How many schemas judge an object: one, or it would pass unseen."""
+    return sum((is_built_in(thing), is_defined(thing, definitions), is_of_npm(thing)))
+
+
+def changed(thing, path, value):
+    """A copy with another value at the end of a path of keys."""
+    thing = copy.deepcopy(thing)
+    inner = thing
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return thing
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -59,25 +96,60 @@ def test_nothing_is_made_twice(objects):
     assert len(made) == len(set(made))
 
 
-def test_its_objects_are_valid(objects):
-    checked = [thing for thing in objects if not is_custom(thing)]
+def test_each_kind_has_a_schema(objects, definitions):
+    kinds = {
+        (thing["apiVersion"], thing["kind"]): schemas_of(thing, definitions) for thing in objects
+    }
+    assert set(kinds.values()) == {1}, kinds
+
+
+def test_a_kind_without_a_schema_is_found(definitions):
+    flavor = find(render("eks"), "ResourceFlavor/ranzcr-cpu")
+    assert schemas_of(flavor, definitions) == 1
+    assert schemas_of(changed(flavor, ["apiVersion"], "kueue.x-k8s.io/v2"), definitions) == 0
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_its_objects_are_valid(objects, version):
+    checked = [thing for thing in objects if is_built_in(thing)]
     for thing in checked:
-        kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+        kubernetes_validate.validate(thing, version, strict=True)
     assert len(checked) > 20
 
 
-def test_an_unknown_field_is_refused():
-    deployment = copy.deepcopy(find(render("kind"), "Deployment/mlflow"))
-    deployment["spec"]["replica"] = 2
-    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
-        kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (["spec", "replica"], 2, "'replica' was unexpected"),
+        (["spec", "replicas"], "2", "'2' is not of type 'integer'"),
+        (["spec", "template", "spec"], {}, "'containers' is a required property"),
+    ],
+)
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_a_wrong_object_is_refused(path, value, said, version):
+    deployment = changed(find(render("kind"), "Deployment/mlflow"), path, value)
+    with pytest.raises(kubernetes_validate.ValidationError, match=said):
+        kubernetes_validate.validate(deployment, version, strict=True)
 
 
-def test_its_custom_resources_are_valid(objects, definitions):
-    custom = [thing for thing in objects if is_custom(thing) and thing["kind"] not in UNCHECKED]
-    told = {name_of(thing): crd_schemas.problems(thing, definitions) for thing in custom}
+def test_a_kind_that_kubernetes_does_not_have_is_refused():
+    deployment = changed(find(render("kind"), "Deployment/mlflow"), ["apiVersion"], "apps/v1beta1")
+    with pytest.raises(SchemaNotFoundError):
+        kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
+
+
+def test_its_custom_resources_keep_their_definitions(objects, definitions):
+    told = {
+        name_of(thing): definitions[thing["apiVersion"], thing["kind"]].problems(thing)
+        for thing in objects
+        if is_defined(thing, definitions)
+    }
     assert {name: lines for name, lines in told.items() if lines} == {}
-    assert custom
+    assert told
+
+
+REQUIREMENT = ["spec", "template", "spec", "requirements", 0]
+FLAVOR = ["spec", "resourceGroups", 0, "flavors", 0]
 
 
 @pytest.mark.parametrize(
@@ -85,18 +157,93 @@ def test_its_custom_resources_are_valid(objects, definitions):
     [
         ("ClusterQueue/ranzcr-gpu", ["spec", "cohort"], "all", "'cohort' was unexpected"),
         ("ClusterQueue/ranzcr-gpu", ["spec", "queueingStrategy"], "LIFO", "is not one of"),
+        ("ClusterQueue/ranzcr-gpu", [*FLAVOR, "resources"], [], "should be non-empty"),
         ("InferenceService/ranzcr-clip", ["spec", "predictor", "minReplicas"], "2", "not of type"),
         ("NodePool/gpu-8x", ["spec", "template"], {}, "'spec' is a required property"),
         ("NodePool/gpu-8x", ["spec", "limits"], {"nvidia.com/gpu": []}, "$.spec.limits"),
+        ("NodePool/gpu-8x", [*REQUIREMENT, "values"], [], "'In' must have a value defined"),
+        ("NodePool/gpu-8x", [*REQUIREMENT, "key"], "karpenter.sh/mine", "is restricted"),
+        ("NodePool/gpu-8x", ["spec", "replicas"], 1, "only 'limits.nodes' is supported"),
+        (
+            "ResourceFlavor/ranzcr-gpu-8x",
+            ["spec", "tolerations"],
+            [{"operator": "Exists", "value": "present"}],
+            "a value must be empty when 'operator' is 'Exists'",
+        ),
+        (
+            "ClusterQueue/ranzcr-gpu",
+            ["spec", "resourceGroups", 0, "coveredResources"],
+            ["cpu"],
+            "flavors must have the same number of resources as the coveredResources",
+        ),
+        (
+            "ClusterQueue/ranzcr-gpu",
+            ["spec", "preemption"],
+            {"borrowWithinCohort": {"policy": "LowerPriority"}},  # reclaimWithinCohort: by default
+            "reclaimWithinCohort=Never and borrowWithinCohort.Policy!=Never",
+        ),
     ],
 )
 def test_a_wrong_custom_resource_is_refused(name, path, value, said, definitions):
-    thing = copy.deepcopy(find(render("eks"), name))
-    inner = thing
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    assert said in str(crd_schemas.problems(thing, definitions))
+    thing = changed(find(render("eks"), name), path, value)
+    assert said in str(definitions[thing["apiVersion"], thing["kind"]].problems(thing))
+
+
+def test_its_custom_resources_keep_the_schemas_of_npm(objects, npm):
+    custom = [thing for thing in objects if is_of_npm(thing)]
+    told = zip(map(name_of, custom), npm.problems(custom), strict=True)
+    assert {name: lines for name, lines in told if lines} == {}
+
+
+def test_a_custom_resource_that_npm_finds_wrong_is_refused(npm):
+    eks = render("eks")
+    cases = [
+        ("EC2NodeClass/ranzcr-gpu", ["spec", "amiFamilly"], "AL2023", "amiFamilly: unknown"),
+        ("EC2NodeClass/ranzcr-gpu", ["spec", "metadataOptions", "httpTokens"], "no", "allowed"),
+        ("EC2NodeClass/ranzcr-gpu", ["spec", "detailedMonitoring"], "yes", "must be boolean"),
+        ("EC2NodeClass/ranzcr-gpu", ["spec"], {"role": "r"}, "required property amiSelectorTerms"),
+        ("ServiceMonitor/mlflow", ["spec", "endpoints", 0, "interval"], "30", "match pattern"),
+        ("ServiceMonitor/mlflow", ["spec", "endpoints", 0, "basicauth"], {}, "basicauth: unknown"),
+        ("ServiceMonitor/mlflow", ["spec"], {"endpoints": []}, "required property selector"),
+        ("PrometheusRule/ranzcr", ["spec", "groups", 0, "rules", 0, "for"], "2 min", "pattern"),
+        ("PrometheusRule/ranzcr", ["spec", "groups", 0, "rules", 0, "sum"], "x", "sum: unknown"),
+        ("SecretStore/ranzcr", ["spec", "provider", "aws", "service"], "Vault", "allowed values"),
+        ("SecretStore/ranzcr", ["spec", "provider"], {"amazon": {}}, "provider/amazon: unknown"),
+        ("ExternalSecret/ranzcr-s3", ["spec", "dataFrom", 0, "extract"], {}, "property key"),
+        ("ExternalSecret/ranzcr-s3", ["spec", "target"], None, "/spec/target: unknown, or null"),
+    ]
+    told = npm.problems([changed(find(eks, name), path, value) for name, path, value, _ in cases])
+    for (name, path, _, said), lines in zip(cases, told, strict=True):
+        assert said in str(lines), (name, path, lines)
+        assert len(lines) < 5
+
+
+def installed():
+    """what -> version, of the table of k8s/third-party."""
+    page = (K8S / "third-party/README.md").read_text()
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("operator", DEFINED)
+def test_the_definitions_are_of_the_version_that_is_installed(operator, definitions):
+    version, digest = DEFINED[operator]
+    files = sorted(DEFINITIONS.glob(f"{operator.lower()}_*.yaml"))
+    found = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    assert found.startswith(digest), f"the definitions are no longer those of {version}: say which"
+    assert re.match(r"[\d.]+", installed()[operator])[0] == version
+
+
+def test_the_other_schemas_are_of_the_versions_that_are_installed():
+    told = installed()
+    for api in ("external-secrets.io/v1", "monitoring.coreos.com/v1"):
+        assert api in npm_schemas.PACKAGES
+        assert any(f"API `{api}`" in version for version in told.values())
+    trainer = importlib.metadata.version("kubeflow-trainer-api")
+    assert told["Kubeflow Trainer"].split()[0] == trainer.rpartition(".")[0]
+    kueue = (K8S / "third-party/kueue/kustomization.yaml").read_text()
+    assert f"/v{told['Kueue']}/" in kueue
+    oldest = re.search(r"a cluster of ([\d.]+)\s", (REPOSITORY / "docs/cluster.md").read_text())
+    assert oldest[1] == KUBERNETES[0]
 
 
 def test_pods_of_the_namespace_are_held_to_the_restricted_standard(objects):
