@@ -68,7 +68,7 @@ class Hardware(_Part):
     queue: Literal[QUEUES] | None = None  # type: ignore[valid-type]  # a Kueue LocalQueue
     timeout_minutes: int = pydantic.Field(ge=1)
     retries: int = pydantic.Field(ge=0)
-    backoff_seconds: int = pydantic.Field(ge=1)  # before the first retry; doubles each time
+    backoff_seconds: int = pydantic.Field(ge=1)  # before the first retry; then half as much again
 
     @property
     def devices(self) -> int:

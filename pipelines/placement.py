@@ -16,7 +16,9 @@ from pipelines.trainer.placing import across_nodes
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 SHM, HOME = "/dev/shm", "/work"
 _RUN_ID = "metadata.labels['pipeline/runid']"
-_BACKOFF = {"backoff_factor": 2.0, "backoff_max_duration": "3600s"}
+# KFP's "max duration" becomes Argo's: the time from the first attempt's start, and its queue, after
+# which no other begins. An hour, as KFP has it by default, would be the end of any training.
+_BACKOFF = {"backoff_factor": 1.5, "backoff_max_duration": "2592000s"}
 
 
 def placed(graph: Any, profile: Profile, provider: Provider, image: str, code: str) -> Any:

@@ -55,7 +55,7 @@ def gpu_without_toleration(pipeline: Pipeline) -> Iterator[Found]:
 def gpu_without_timeout(pipeline: Pipeline) -> Iterator[Found]:
     """A training that hangs would hold its GPU for ever."""
     for task in _with_gpu(pipeline):
-        if not int(task.platform.get("activeDeadlineSeconds", 0)):
+        if not _timeout(task):
             yield task.path, "a GPU without a timeout; give it timeout_minutes in the profile"
 
 
@@ -66,6 +66,19 @@ def gpu_without_queue(pipeline: Pipeline) -> Iterator[Found]:
             yield task.path, "a GPU without a Kueue queue; give it a queue in the profile"
 
 
+def retries_end_early(pipeline: Pipeline) -> Iterator[Found]:
+    """Argo tries a task no more after that time from its first start, however it failed."""
+    for task in pipeline.pods:
+        retries = task.spec.get("retryPolicy", {})
+        window = float(retries.get("backoffMaxDuration", "0").rstrip("s"))
+        if retries.get("maxRetryCount") and window <= _timeout(task):
+            yield (
+                task.path,
+                f"no retry after {window:.0f} s (backoff_max_duration), and it may take "
+                f"{_timeout(task)} s; make it many times that",
+            )
+
+
 RULES = (
     unpinned_image,
     no_resources,
@@ -73,11 +86,17 @@ RULES = (
     gpu_without_toleration,
     gpu_without_timeout,
     gpu_without_queue,
+    retries_end_early,
 )
 
 
 def _resources(task: Task) -> dict[str, Any]:
     return task.container.get("resources", {})
+
+
+def _timeout(task: Task) -> int:
+    """Seconds; 0 where it has none."""
+    return int(task.platform.get("activeDeadlineSeconds", 0))
 
 
 def _queue(task: Task) -> str | None:

@@ -57,14 +57,17 @@ def compiled(tmp_path_factory) -> str:
 
 
 EDITS = {
-    "unpinned-image": lambda spec, _: spec["container"].update(image="ranzcr:1.0"),
-    "no-resources": lambda spec, _: spec["container"]["resources"].pop("resourceMemoryLimit"),
-    "gpu-without-shm": lambda _, platform: platform.pop("emptyDirMounts"),
-    "gpu-without-toleration": lambda _, platform: platform.pop("tolerations"),
-    "gpu-without-timeout": lambda _, platform: platform.pop("activeDeadlineSeconds"),
-    "gpu-without-queue": lambda _, platform: platform.pop("podMetadata"),
-    "secret-in-clear": lambda spec, _: spec["container"]["env"].append(
+    "unpinned-image": lambda spec, *_: spec["container"].update(image="ranzcr:1.0"),
+    "no-resources": lambda spec, *_: spec["container"]["resources"].pop("resourceMemoryLimit"),
+    "gpu-without-shm": lambda _, platform, __: platform.pop("emptyDirMounts"),
+    "gpu-without-toleration": lambda _, platform, __: platform.pop("tolerations"),
+    "gpu-without-timeout": lambda _, platform, __: platform.pop("activeDeadlineSeconds"),
+    "gpu-without-queue": lambda _, platform, __: platform.pop("podMetadata"),
+    "secret-in-clear": lambda spec, *_: spec["container"]["env"].append(
         {"name": "MLFLOW_TRACKING_PASSWORD", "value": "hunter2"}
+    ),
+    "retries-end-early": lambda *edited: edited[2]["retryPolicy"].update(
+        backoffMaxDuration="3600s"
     ),
 }
 
@@ -75,6 +78,7 @@ def test_what_a_pod_lacks_is_found_with_its_place(rule, compiled, tmp_path):
     EDITS[rule](
         spec["deploymentSpec"]["executors"]["exec-train"],
         platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"],
+        spec["components"]["comp-for-loop-1"]["dag"]["tasks"]["train"],
     )
     path = tmp_path / "edited.yaml"
     path.write_text(yaml.dump_all([spec, platform], Dumper=yaml.CSafeDumper))
