@@ -38,10 +38,11 @@ def run(
     Returns what the pipeline made, by name. Raises ConfigError, DataError or TrackingError before
     it starts; PipelineError where a stage fails, or Docker does not answer.
     """
-    from pipelines import request
+    from pipelines import places, request
 
     graph = pipeline(name)
-    asked = request.check(name, graph, overrides, given)
+    declared = request.declared(graph)
+    arguments = request.check(name, declared, places.Here(), overrides, given)
 
     from ranzcr.home import home
     from ranzcr.tracking import server
@@ -50,17 +51,17 @@ def run(
     from pipelines import local
 
     parallel = parallel or (1 if shutil.which("nvidia-smi") else 2)
-    machine = _machine(runner, image, asked.folders, parallel)
+    machine = _machine(runner, image, request.folders(arguments), parallel)
     code = machine.code_version()
     os.environ["RANZCR_CODE"] = code  # for the journal: tasks inherit it
     keeping = _Keeping(graph)
     local.run(
         keeping,
-        {**asked.arguments, "code": code},
+        {**arguments, "code": code},
         # Results that are in another journal, or in one that was deleted, must be made again.
         root=home() / "pipelines" / journal,
         parallel=parallel,
-        tasks=_once(graph) + 2 * asked.trainings,
+        tasks=_once(graph) + 2 * request.trainings(declared, arguments),
         machine=machine,
     )
     return {what: Path(artifact.path) for what, artifact in keeping.outputs.items()}
@@ -99,10 +100,7 @@ def compile_to(
     placed = placement.placed(graph, chosen, nodes, str(image), code)
     with replacing(output) as beside:
         compiler.Compiler().compile(placed, str(beside))
-        findings = lint.lint(beside)
-        if findings:
-            more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-            raise ConfigError(f"{name} with profile {profile}: {findings[0]}{more}")
+        lint.require_clean(beside, f"{name} with profile {profile}")
 
 
 def pipeline(name: str) -> Any:

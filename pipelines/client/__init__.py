@@ -4,7 +4,6 @@
     connection   its API, within a time limit
     failures     each failure of it, in one line
     package      a compiled pipeline, named by its content
-    parameters   what a run of it is given, checked before anything is sent
     registry     whether its images are there, as far as can be seen from here
     submission   pipeline, version, experiment and run: each made once
     runs         find, watch, resume, cancel, list, open

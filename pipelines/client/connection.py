@@ -59,7 +59,7 @@ class Kfp:
 
     @property
     def namespace(self) -> str | None:
-        """What a request may name: a KFP for a single user refuses any."""
+        """What a request names; a KFP for a single user has none."""
         return self.settings.namespace if self.multi_user else None
 
     @contextmanager
@@ -155,7 +155,10 @@ def _health(client: kfp_server_api.ApiClient, host: str) -> dict[str, Any]:
             kfp_server_api.HealthzServiceApi(client).healthz_service_get_healthz()
     except NotFoundError:
         raise ClusterError(f"{host} has no API of KFP (404); check RANZCR_KFP_HOST") from None
-    return json.loads(client.last_response.data)
+    health = json.loads(client.last_response.data)
+    if health.get("apiServerReady") is False:  # KFP's pages answer for a server that is away
+        raise NoAnswerError(f"KFP at {host} has its pages up, but its API server is away")
+    return health
 
 
 def _is_object(text: bytes) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from pipelines import lint
+from pipelines.lint import tree
 from ranzcr.errors import ConfigError
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # our pipelines are 100 kB and more
@@ -57,17 +59,27 @@ def load(what: str, image: str | None, profile: str | None, provider: str | None
         image: what its components run in, pinned by digest.
         profile: hardware.
         provider: whose cluster it is. All three are for a name alone.
+
+    Raises ConfigError for what is not known, and for the first thing that lint finds.
     """
-    if not what.endswith((".yaml", ".yml")):
+    if not _is_file(what):
         return _compiled(what, image, profile, provider)
     if image or profile or provider:
         raise ConfigError(
             f"{what} is compiled already; give --image, --profile and --provider with a name"
         )
     path = Path(what)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; make it with ranzcr pipeline compile")
-    return _checked(Package(path.read_text(encoding="utf-8", errors="replace")), path)
+    lint.require_clean(path, what)
+    return Package(path.read_text(encoding="utf-8"))
+
+
+def name_of(what: str) -> str:
+    """The name of the pipeline in a YAML file; a name is its own."""
+    return tree.read(Path(what)).spec["pipelineInfo"]["name"] if _is_file(what) else what
+
+
+def _is_file(what: str) -> bool:
+    return what.endswith((".yaml", ".yml"))
 
 
 def _compiled(name: str, image: str | None, profile: str | None, provider: str | None) -> Package:
@@ -77,13 +89,3 @@ def _compiled(name: str, image: str | None, profile: str | None, provider: str |
         path = Path(folder) / "pipeline.yaml"
         launch.compile_to(name, path, image, profile, provider)
         return Package(path.read_text(encoding="utf-8"))
-
-
-def _checked(package: Package, path: Path) -> Package:
-    try:
-        parts = [package.name, package.spec["root"], package.spec["deploymentSpec"]]
-    except (yaml.YAMLError, StopIteration, LookupError, TypeError):
-        parts = []
-    if not all(parts) or not parts:
-        raise ConfigError(f"{path}: not a compiled pipeline; make one with ranzcr pipeline compile")
-    return package

@@ -18,7 +18,8 @@ from ranzcr.tracking.tables import table, to_text
 
 SUCCEEDED = "SUCCEEDED"
 TERMINAL = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
-STATES = (*TERMINAL, "PENDING", "RUNNING", "PAUSED", "CANCELING")
+ENDING = (*TERMINAL, "CANCELING")  # over, or on the way there: nothing can stop it
+STATES = (*ENDING, "PENDING", "RUNNING", "PAUSED")
 
 SECONDS = 10.0  # between two looks at a run
 _PAGE = 100  # runs asked for at a time
@@ -105,14 +106,15 @@ def resume(kfp: Kfp, run: Run) -> None:
 
 
 def cancel(kfp: Kfp, run: Run) -> str:
-    """End a run; what state it is in now. A run that is over stays as it is."""
-    if run.state in TERMINAL:
+    """End a run; what state it is in now. A run that is over, or ends already, stays as it is."""
+    if run.state in ENDING:
         return run.state
     try:
         with kfp.translated(f"cancelling {run.display_name}"):
             kfp.runs.run_service_terminate_run(run.run_id)
-    except NoAnswerError:
-        if _get(kfp, run.run_id).state not in (*TERMINAL, "CANCELING"):
+    except ClusterError:
+        # Its answer was lost, or it refuses since the run came to its end meanwhile.
+        if _get(kfp, run.run_id).state not in ENDING:
             raise
     return _get(kfp, run.run_id).state
 

@@ -84,6 +84,7 @@ class Place:
         )
 
 
+_PAGE = 200  # the most that KFP lists at a time
 UNKNOWN = Place("<experiment_id>", "<pipeline_id>", "<pipeline_version_id>")  # for a dry run
 
 
@@ -98,7 +99,7 @@ def submit(
     place = prepare(kfp, submission)
     earlier = _numbered(kfp, submission.name)
     for run in earlier.values():
-        if run.state not in (*runs.TERMINAL, "CANCELING"):
+        if run.state not in runs.ENDING:
             tell(f"{run.display_name}: the same is under way already, and not started again")
             return run
     body = submission.run(place, max(earlier, default=0) + 1)
@@ -120,7 +121,7 @@ def _numbered(kfp: Kfp, name: str) -> dict[int, kfp_server_api.V2beta1Run]:
 def prepare(kfp: Kfp, submission: Submission) -> Place:
     """Make, or find, the pipeline, its version and the experiment.
 
-    Raises ConfigError before that for an image that is not pinned, or not in its registry.
+    Raises ConfigError before that for an image that is not in its registry.
     """
     package, experiment = submission.package, submission.experiment
     registry.require(package.images)
@@ -175,9 +176,9 @@ def _experiment_body(namespace: str | None, name: str) -> kfp_server_api.V2beta1
 def _pipeline_id(kfp: Kfp, name: str) -> str | None:
     with kfp.translated("the list of pipelines"):
         found = kfp.pipelines.pipeline_service_list_pipelines(
-            filter=where(("display_name", "EQUALS", name)), **_namespace(kfp)
+            filter=_about(name), page_size=_PAGE, **_namespace(kfp)
         ).pipelines
-    return found[0].pipeline_id if found else None
+    return next((one.pipeline_id for one in found or [] if one.name == name), None)
 
 
 def _new_pipeline(kfp: Kfp, name: str) -> str:
@@ -189,9 +190,14 @@ def _new_pipeline(kfp: Kfp, name: str) -> str:
 def _version_id(kfp: Kfp, pipeline_id: str, name: str) -> str | None:
     with kfp.translated("the versions of the pipeline"):
         found = kfp.pipelines.pipeline_service_list_pipeline_versions(
-            pipeline_id, filter=where(("display_name", "EQUALS", name))
+            pipeline_id, filter=_about(name), page_size=_PAGE
         ).pipeline_versions
-    return found[0].pipeline_version_id if found else None
+    return next((one.pipeline_version_id for one in found or [] if one.name == name), None)
+
+
+def _about(name: str) -> str:
+    """A filter: a KFP that keeps pipelines in Kubernetes knows no other."""
+    return where(("name", "IS_SUBSTRING", name))
 
 
 def _upload(kfp: Kfp, pipeline_id: str, package: Package) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.lint import hardware, secrets, shapes, tree
 from pipelines.lint.tree import Found, Pipeline
+from ranzcr.errors import ConfigError
 
 RULES: tuple[Callable[[Pipeline], Iterator[Found]], ...] = (
     *shapes.RULES,
@@ -45,3 +46,11 @@ def lint(file: Path) -> list[Finding]:
         for rule in RULES
         for where, text in rule(pipeline)
     ]
+
+
+def require_clean(file: Path, what: str) -> None:
+    """Raise ConfigError with the first finding in `file`, which is told as `what`."""
+    findings = lint(file)
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise ConfigError(f"{what}: {findings[0]}{more}")

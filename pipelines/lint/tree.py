@@ -151,6 +151,7 @@ def read(file: Path) -> Pipeline:
         spec = documents[0]
         platform = documents[1]["platforms"]["kubernetes"] if len(documents) > 1 else {}
         pipeline = Pipeline(spec, platform)
+        assert pipeline.spec["pipelineInfo"]["name"]
         assert pipeline.spec["deploymentSpec"] is not None
         assert pipeline.tasks
     except FileNotFoundError:

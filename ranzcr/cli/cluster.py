@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.conventions import EXPERIMENT
-from ranzcr.cli.options import Override
+from ranzcr.cli.options import Asked, PinnedImage, Profile, Provider, unfolded
 from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from pipelines.client.connection import Kfp
+    from pipelines.client.submission import Submission
 
 Pipeline = Annotated[str, typer.Argument(help="A pipeline's name, or a compiled FILE.yaml.")]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Its name or id, as the list shows them.")
 ]
-Source = Annotated[
-    str | None, typer.Option("--data", help="s3://..., kaggle:NAME or a folder on the cluster.")
-]
-First = Annotated[str, typer.Option("--first", help="First-stage experiments: A,B")]
-Second = Annotated[str, typer.Option("--second", help="Second-stage experiments: C")]
-Parameter = Annotated[
-    list[str] | None, typer.Option("--param", help="Any other parameter: folds=5. Repeat.")
-]
-Image = Annotated[
-    str | None, typer.Option("--image", help="The components' image: name@sha256:...")
-]
-Profile = Annotated[str | None, typer.Option("--profile", help="The hardware: cpu, gpu-small ...")]
-Provider = Annotated[
-    str | None, typer.Option("--provider", help="Whose cluster it is: gke, eks, onprem ...")
-]
-ExperimentName = Annotated[
-    str, typer.Option("--experiment", help="Of KFP, under which its pages show the run.")
-]
-Plugin = Annotated[
-    bool | None,
-    typer.Option(
-        "--mlflow-plugin/--no-mlflow-plugin",
-        help="Whether KFP's MLflow plugin notes the run; as the server is set if not given.",
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; ask no server.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Until it ends; exit code 0 for success alone.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What goes to a cluster and how, whenever it runs there."""
+
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--param", help="A parameter that has no option: KEY=VALUE. Repeat."),
+    ] = None
+    profile: Profile = None
+    provider: Provider = None
+    image: PinnedImage = None
+    experiment: Annotated[
+        str, typer.Option("--experiment", help="Of KFP, under which its pages show the run.")
+    ] = EXPERIMENT
+    plugin: Annotated[
+        bool | None,
+        typer.Option(
+            "--mlflow-plugin/--no-mlflow-plugin",
+            help="Whether KFP's MLflow plugin notes the run; as the server is set if not given.",
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent; ask no server.")
+    ] = False
 
 
 def join(group: typer.Typer) -> None:
@@ -55,33 +57,19 @@ def join(group: typer.Typer) -> None:
     group.command("open")(open_page)
 
 
-def submit(
-    pipeline: Pipeline,
-    source: Source = None,
-    first: First = "",
-    second: Second = "",
-    parameters: Parameter = None,
-    overrides: Override = None,
-    image: Image = None,
-    profile: Profile = None,
-    provider: Provider = None,
-    experiment: ExperimentName = EXPERIMENT,
-    plugin: Plugin = None,
-    dry_run: DryRun = False,
-    wait: Wait = False,
-) -> None:
+@unfolded
+def submit(pipeline: Pipeline, asked: Asked, sent: Sent, wait: Wait = False) -> None:
     """Run a pipeline on Kubeflow Pipelines; the same again joins the run that is under way.
+
+    Takes the options of `run`; tasks read --data and other folders on the cluster.
 
     Example: ranzcr pipeline submit competition --data s3://clip/train --first b7v3_001
     --second kdb4v3_b71_001 --profile gpu-small --image registry.example.com/ranzcr@sha256:0123
     """
-    from pipelines.client import package, submission
-    from pipelines.client.parameters import arguments
+    from pipelines.client import submission
 
-    found = package.load(pipeline, image, profile, provider)
-    given = arguments(found, source, first, second, overrides or [], parameters or [])
-    wanted = submission.Submission(found, given, experiment, plugin)
-    if dry_run:
+    wanted = _submission(pipeline, asked, sent)
+    if sent.dry_run:
         typer.echo(submission.shown(wanted, "/runs", wanted.run(submission.UNKNOWN, 1)))
         return
     kfp = _connect()
@@ -156,46 +144,40 @@ def cancel(run: RunName) -> None:
     typer.echo(f"{found.display_name}: {runs.cancel(kfp, found)}")
 
 
+@unfolded
 def schedule(
     pipeline: Pipeline,
+    asked: Asked,
+    sent: Sent,
     cron: Annotated[
         str | None, typer.Option("--cron", help="Five or six fields, or @daily; in UTC.")
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Take the schedule away.")] = False,
-    source: Source = None,
-    first: First = "",
-    second: Second = "",
-    parameters: Parameter = None,
-    overrides: Override = None,
-    image: Image = None,
-    profile: Profile = None,
-    provider: Provider = None,
-    experiment: ExperimentName = EXPERIMENT,
-    plugin: Plugin = None,
-    dry_run: DryRun = False,
 ) -> None:
     """Run a pipeline again and again; a pipeline has one schedule, and a new one replaces it.
 
+    Takes the options of `submit`.
+
     Example: ranzcr pipeline schedule nightly --cron "0 2 * * *" --data s3://clip/train
+    --profile cpu --image registry.example.com/ranzcr@sha256:0123
     """
     from pipelines.client import package, schedules, settings, submission
-    from pipelines.client.parameters import arguments
 
     if (cron is None) == (not off):
         raise ConfigError("give either --cron or --off")
     if cron is None:
-        typer.echo(f"{pipeline}: {schedules.remove(_connect(), pipeline)} schedules removed")
+        name = package.name_of(pipeline)
+        typer.echo(f"{name}: {schedules.remove(_connect(), name)} schedules removed")
         return
-    fields = schedules.cron(cron)
-    found = package.load(pipeline, image, profile, provider)
-    given = arguments(found, source, first, second, overrides or [], parameters or [])
-    wanted = schedules.Schedule(submission.Submission(found, given, experiment, plugin), fields)
-    if dry_run:
+    wanted = schedules.Schedule(_submission(pipeline, asked, sent), schedules.cron(cron))
+    if sent.dry_run:
         body = wanted.request(submission.UNKNOWN, settings.namespace())
         typer.echo(submission.shown(wanted.submission, "/recurringruns", body))
         return
     made = schedules.schedule(_connect(), wanted, _tell)
-    typer.echo(f"{made.display_name}: cron {fields} (second minute hour day month weekday), UTC")
+    typer.echo(
+        f"{made.display_name}: cron {wanted.cron} (second minute hour day month weekday), UTC"
+    )
 
 
 def list_runs(
@@ -232,6 +214,23 @@ def open_page(run: RunName) -> None:
     address = runs.address(kfp, runs.find(kfp, run).run_id)
     typer.echo(address)
     webbrowser.open(address)
+
+
+def _submission(pipeline: str, asked: Asked, sent: Sent) -> Submission:
+    """What is to be run, checked; nothing is sent yet."""
+    from pipelines import places, request
+    from pipelines.client import package, submission
+
+    found = package.load(pipeline, sent.image, sent.profile, sent.provider)
+    arguments = request.check(
+        found.name,
+        found.parameters,
+        places.Cluster(_tell),
+        asked.overrides or [],
+        asked.parameters,
+        sent.others or [],
+    )
+    return submission.Submission(found, arguments, sent.experiment, sent.plugin)
 
 
 def _connect() -> Kfp:

@@ -25,6 +25,10 @@ def doctor(
     profile: Annotated[
         str | None, typer.Option("--profile", help="With --cluster: what this hardware asks for.")
     ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", help="With --profile: its labels and taints, on the nodes."),
+    ] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="With --cluster: is it in its registry?")
     ] = None,
@@ -33,16 +37,18 @@ def doctor(
 
     Example: ranzcr doctor --mlflow http://mlflow:5000
 
-    Example: ranzcr doctor --cluster --profile gpu-small
+    Example: ranzcr doctor --cluster --profile gpu-small --provider gke
     """
     from ranzcr.errors import ConfigError
 
     if cluster and mlflow is not None:
         raise ConfigError("give either --cluster or --mlflow")
-    if not cluster and (profile or image):
-        raise ConfigError("--profile and --image go with --cluster")
+    if not cluster and (profile or provider or image):
+        raise ConfigError("--profile, --provider and --image go with --cluster")
+    if provider and not profile:
+        raise ConfigError("--provider goes with --profile, whose pods it places")
     if cluster:
-        _examine_cluster(profile, image)
+        _examine_cluster(profile, provider, image)
     else:
         _examine_mlflow(mlflow, artifact_mb)
 
@@ -58,10 +64,11 @@ def _examine_mlflow(uri: str | None, artifact_mb: int) -> None:
     _tell(examination.examine(server.tracking_uri(), artifact_mb), len(examination.CHECKS))
 
 
-def _examine_cluster(profile: str | None, image: str | None) -> None:
+def _examine_cluster(profile: str | None, provider: str | None, image: str | None) -> None:
     from pipelines import doctor as examination
 
-    _tell(examination.examine(profile, image), len(examination.checks(profile, image)))
+    asked = (profile, provider, image)
+    _tell(examination.examine(*asked), len(examination.checks(*asked)))
 
 
 def _tell(findings: Iterator[Finding], total: int) -> None:

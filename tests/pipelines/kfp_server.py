@@ -2,7 +2,9 @@
 
 Requests are read into these models, and an unknown field or another type is refused; answers are
 written from them. What it does with them follows KFP 2.17's source: names are unique, a run needs
-its version, RetryRun wants a run that failed, a KFP for one user knows no namespaces.
+its version, RetryRun wants a run that failed, TerminateRun one that is under way, a KFP for one
+user forgets namespaces, one that keeps pipelines in Kubernetes filters them by a substring alone,
+the MLflow plugin takes its own fields and no other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ from loopback import Answer, Loopback, Refusal, Request, as_answer, routed
 API = "/apis/v2beta1"
 TOKEN = "a-token-that-nobody-may-see"
 _PRIMITIVES: dict[str, Any] = {"str": str, "int": int, "bool": bool, "datetime": str}
-_FILTERED = {"display_name", "state", "run_id", "description", "created_at", "experiment_id"}
+_FILTERED = {
+    *("name", "display_name", "state", "run_id", "description", "created_at", "experiment_id"),
+}
+_UNDER_WAY = ("PAUSED", "PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED")
+_PLUGIN = {"experiment_name": str, "experiment_id": str, "disabled": bool}
 
 
 def parse(data: Any, kind: str) -> Any:
@@ -81,12 +87,16 @@ class KfpServer(Loopback):
     Attributes:
         multi_user: whether it has namespaces.
         tag: its version, as its health gives it.
+        store: where it keeps pipelines, "database" or "kubernetes".
+        pages: None where its API server is asked itself; else whether its pages find that.
         token: the bearer token it takes; "" for anyone.
         script: states that runs go through, one by each look at a run; the last one stays.
     """
 
     multi_user: bool = True
     tag: str = "2.17.0"
+    store: str = "database"
+    pages: bool | None = None
     token: str = ""
     script: list[str] = field(default_factory=list)
     pipelines: list[models.V2beta1Pipeline] = field(default_factory=list)
@@ -132,8 +142,13 @@ class KfpServer(Loopback):
         return run
 
     def _health(self, request: Request) -> Answer:
-        health = {"commit_sha": "0" * 40, "tag_name": self.tag, "multi_user": self.multi_user}
-        return as_answer({**health, "pipeline_store": "database"})
+        health: dict[str, Any] = {"tag_name": self.tag, "pipeline_store": self.store}
+        if self.pages is not None:
+            health = {"apiServerReady": self.pages, "buildDate": ""}
+            if not self.pages:
+                return as_answer(health)
+            health |= {"apiServerTagName": self.tag, "pipelineStore": self.store}
+        return as_answer({**health, "multi_user": self.multi_user})
 
     def _list_pipelines(self, request: Request) -> Answer:
         page, token = self._page(request, self.pipelines)
@@ -141,8 +156,8 @@ class KfpServer(Loopback):
 
     def _create_pipeline(self, request: Request) -> Answer:
         made = parse(json.loads(request.body), "V2beta1Pipeline")
-        self._check_namespace(made.namespace)
-        self._check_new(made.display_name, self.pipelines)
+        made.namespace = self._namespace(made.namespace)
+        self._check_new("name", made.name, self.pipelines)
         made.pipeline_id = str(uuid4())
         self.pipelines.append(made)
         return write(made)
@@ -151,7 +166,7 @@ class KfpServer(Loopback):
         pipeline_id, name = request.query["pipelineid"], request.query["name"]
         _one(self.pipelines, "pipeline_id", pipeline_id)
         mine = [one for one in self.versions if one.pipeline_id == pipeline_id]
-        self._check_new(name, mine)
+        self._check_new("name", name, mine)
         spec = next(yaml.safe_load_all(_file_of(request)))
         if "pipelineInfo" not in spec:
             raise Refusal(400, "Failed to parse the pipeline spec")
@@ -180,8 +195,8 @@ class KfpServer(Loopback):
 
     def _create_experiment(self, request: Request) -> Answer:
         made = parse(json.loads(request.body), "V2beta1Experiment")
-        self._check_namespace(made.namespace)
-        self._check_new(made.display_name, self.experiments)
+        made.namespace = self._namespace(made.namespace)
+        self._check_new("display_name", made.display_name, self.experiments)
         made.experiment_id = str(uuid4())
         self.experiments.append(made)
         return write(made)
@@ -216,7 +231,10 @@ class KfpServer(Loopback):
         return Answer()
 
     def _terminate(self, request: Request, run_id: str) -> Answer:
-        _one(self.runs, "run_id", run_id).state = "CANCELING"
+        run = _one(self.runs, "run_id", run_id)
+        if run.state not in _UNDER_WAY:
+            raise Refusal(400, f"Failed to terminate a run {run_id}. Row not found")
+        run.state = "CANCELING"
         return Answer()
 
     def _list_schedules(self, request: Request) -> Answer:
@@ -227,7 +245,7 @@ class KfpServer(Loopback):
 
     def _create_schedule(self, request: Request) -> Answer:
         made = parse(json.loads(request.body), "V2beta1RecurringRun")
-        self._check_namespace(made.namespace)
+        made.namespace = self._namespace(made.namespace)
         self._check_refers(made)
         if not 1 <= int(made.max_concurrency or 0) <= 10:
             raise Refusal(400, "Max concurrency must be at least 1 and at most 10")
@@ -250,21 +268,28 @@ class KfpServer(Loopback):
         unknown = set(made.runtime_config.parameters) - set(known)
         if unknown:
             raise Refusal(400, f"unknown parameters {unknown}")
+        plugin = (made.plugins_input or {}).get("mlflow", {})
+        if any(not isinstance(value, _PLUGIN.get(key, ())) for key, value in plugin.items()):
+            raise Refusal(400, f"plugins_input.mlflow must follow schema {sorted(_PLUGIN)}")
 
-    def _check_namespace(self, namespace: str | None) -> None:
-        if self.multi_user == (not namespace):
-            raise Refusal(400, f"namespace {namespace!r} in multi-user={self.multi_user} mode")
+    def _namespace(self, namespace: str | None) -> str | None:
+        if self.multi_user and not namespace:
+            raise Refusal(400, "Resource cannot have an empty namespace in multi-user mode")
+        return namespace if self.multi_user else None
 
-    def _check_new(self, name: str, others: Iterable[Any]) -> None:
-        if any(one.display_name == name for one in others):
+    def _check_new(self, key: str, name: str, others: Iterable[Any]) -> None:
+        if any(getattr(one, key) == name for one in others):
             raise Refusal(409, f"The name {name} already exists")
 
     def _page(self, request: Request, every: list[Any]) -> tuple[list[Any], str | None]:
+        text = request.query.get("filter", "")
         if not request.path.endswith("/versions"):
-            self._check_namespace(request.query.get("namespace"))
-        found = [one for one in reversed(every) if _fits(one, request.query.get("filter"))]
+            self._namespace(request.query.get("namespace"))
+        if self.store == "kubernetes" and "/pipelines" in request.path and "EQUALS" in text:
+            raise Refusal(400, "The filter eq is not supported with the Kubernetes pipeline store")
+        found = [one for one in reversed(every) if _fits(one, text)]
         begin = int(request.query.get("page_token") or 0)
-        end = begin + int(request.query.get("page_size") or 20)
+        end = begin + min(int(request.query.get("page_size") or 20), 200)
         return found[begin:end], str(end) if end < len(found) else None
 
 
@@ -275,7 +300,7 @@ def _one(every: Iterable[Any], key: str, value: str) -> Any:
     raise Refusal(404, f"{key} {value} not found")
 
 
-def _fits(one: Any, text: str | None) -> bool:
+def _fits(one: Any, text: str) -> bool:
     if not text:
         return True
     for predicate in parse(json.loads(text), "V2beta1Filter").predicates:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import rbac
 from kubernetes import client as k8s
 from loopback import Answer, Loopback, Refusal, Request, as_answer, routed
 
+from pipelines import conventions
+
 NAMESPACE = "/api/v1/namespaces/{namespace}"
+JOBS = "/apis/batch/v1/namespaces/{namespace}/{plural}/{name}"
+DONE = {"terminated": {"exit_code": 0, "reason": "Completed"}}  # how a container ended
+_BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+VERSIONS = {"trainer.kubeflow.org": "v1alpha1"}  # of other groups, v1beta2
 PLURALS = {
     "secrets": "V1Secret",
     "configmaps": "V1ConfigMap",
     "serviceaccounts": "V1ServiceAccount",
     "persistentvolumeclaims": "V1PersistentVolumeClaim",
     "pods": "V1Pod",
+    "jobs": "V1Job",
 }
 
 
@@ -30,6 +41,7 @@ class KubeServer(Loopback):
         nodes: models.
         custom: "group/plural" -> objects as JSON; a group that is named is installed.
         logs: pod -> what it said.
+        rules: of RBAC, all that the caller may do, in our namespace; None for everything.
     """
 
     namespaces: list[str] = field(default_factory=lambda: ["ranzcr"])
@@ -37,8 +49,11 @@ class KubeServer(Loopback):
     nodes: list[k8s.V1Node] = field(default_factory=list)
     custom: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
+    rules: list[dict[str, Any]] | None = None
 
     def answer(self, request: Request) -> Answer:
+        if self.rules is not None and not rbac.allowed(request.path, self.rules, "ranzcr"):
+            raise Refusal(403, f"forbidden: User cannot {request.line}")
         return routed(
             {
                 "GET /version/?": self._version,
@@ -48,6 +63,8 @@ class KubeServer(Loopback):
                 f"GET {NAMESPACE}/pods": self._pods,
                 f"GET {NAMESPACE}/pods/{{name}}/log": self._log,
                 f"GET {NAMESPACE}/{{plural}}/{{name}}": self._object,
+                f"GET {JOBS}": self._object,
+                "GET /apis/{group}/{version}/?": self._resources,
                 "GET /apis/{group}/{version}/{plural}": self._all_custom,
                 "GET /apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}": self._custom,
             },
@@ -80,9 +97,24 @@ class KubeServer(Loopback):
     def _groups(self, request: Request) -> Answer:
         groups = []
         for name in sorted({key.split("/")[0] for key in self.custom}):
-            version = k8s.V1GroupVersionForDiscovery(f"{name}/v1beta2", "v1beta2")
+            served = _version_of(name)
+            version = k8s.V1GroupVersionForDiscovery(f"{name}/{served}", served)
             groups.append(k8s.V1APIGroup(name=name, preferred_version=version, versions=[version]))
         return _write(k8s.V1APIGroupList(groups=groups))
+
+    def _resources(self, request: Request, group: str, version: str) -> Answer:
+        plurals = [
+            plural for name, plural in (key.split("/") for key in self.custom) if name == group
+        ]
+        if version != _version_of(group) or not plurals:
+            raise Refusal(404, "the server could not find the requested resource")
+        resources = [
+            k8s.V1APIResource(kind=one, name=one, namespaced=True, singular_name="", verbs=["get"])
+            for one in plurals
+        ]
+        return _write(
+            k8s.V1APIResourceList(group_version=f"{group}/{version}", resources=resources)
+        )
 
     def _nodes(self, request: Request) -> Answer:
         return _write(k8s.V1NodeList(items=self.nodes))
@@ -113,6 +145,8 @@ class KubeServer(Loopback):
         raise Refusal(404, f'{plural} "{name}" not found')
 
     def _all_custom(self, request: Request, group: str, version: str, plural: str) -> Answer:
+        if version != _version_of(group) or f"{group}/{plural}" not in self.custom:
+            raise Refusal(404, "the server could not find the requested resource")
         return as_answer({"items": self.custom[f"{group}/{plural}"]})
 
     def _custom(
@@ -124,9 +158,89 @@ class KubeServer(Loopback):
         raise Refusal(404, f'{plural}.{group} "{name}" not found')
 
 
+def _version_of(group: str) -> str:
+    return VERSIONS.get(group, "v1beta2")
+
+
 def meta(name: str, **more: Any) -> k8s.V1ObjectMeta:
     return k8s.V1ObjectMeta(name=name, namespace="ranzcr", **more)
 
 
 def _write(model: Any) -> Answer:
     return as_answer(k8s.ApiClient(k8s.Configuration()).sanitize_for_serialization(model))
+
+
+def furnish(server: KubeServer) -> None:
+    """Put there all that a run asks for in its namespace, Kueue and KServe."""
+    put = server.objects
+    put["secrets"] = [_secret(name, keys) for name, keys in conventions.SECRETS.items()]
+    put["configmaps"] = [
+        k8s.V1ConfigMap(metadata=meta("ranzcr-env"), data={"MLFLOW_TRACKING_URI": "http://m"})
+    ]
+    put["serviceaccounts"] = [k8s.V1ServiceAccount(metadata=meta("pipeline-runner"))]
+    put["persistentvolumeclaims"] = [
+        k8s.V1PersistentVolumeClaim(
+            metadata=meta("ranzcr-work"),
+            spec=k8s.V1PersistentVolumeClaimSpec(access_modes=["ReadWriteMany"]),
+            status=k8s.V1PersistentVolumeClaimStatus(phase="Bound", capacity={"storage": "500Gi"}),
+        )
+    ]
+    put["jobs"] = [job("ranzcr-work-ready", Complete="True")]
+    server.custom = {
+        "kueue.x-k8s.io/localqueues": [queue("cpu"), queue("gpu")],
+        "serving.kserve.io/inferenceservices": [],
+    }
+
+
+def _secret(name: str, keys: Iterable[str]) -> k8s.V1Secret:
+    return k8s.V1Secret(
+        metadata=meta(name), data={key: base64.b64encode(b"hidden").decode() for key in keys}
+    )
+
+
+def job(name: str, **conditions: str) -> k8s.V1Job:
+    found = [k8s.V1JobCondition(type=type_, status=status) for type_, status in conditions.items()]
+    return k8s.V1Job(metadata=meta(name), status=k8s.V1JobStatus(conditions=found))
+
+
+def queue(name: str, **status: Any) -> dict[str, Any]:
+    metadata = {"namespace": "ranzcr", "name": name}
+    return {"metadata": metadata, "spec": {"clusterQueue": f"ranzcr-{name}"}, "status": status}
+
+
+def _status(name: str, **state: Any) -> k8s.V1ContainerStatus:
+    kinds = {
+        "running": k8s.V1ContainerStateRunning,
+        "terminated": k8s.V1ContainerStateTerminated,
+        "waiting": k8s.V1ContainerStateWaiting,
+    }
+    ((kind, more),) = state.items()
+    return k8s.V1ContainerStatus(
+        name=name,
+        image="i",
+        image_id="i",
+        ready=False,
+        restart_count=0,
+        state=k8s.V1ContainerState(**{kind: kinds[kind](**more)}),
+    )
+
+
+def add_pod(kube: KubeServer, run: Any, place: str, phase: str, **state: Any) -> str:
+    """A pod of the run at that place of Argo's tree; its log is its place."""
+    number = len(kube.objects["pods"])
+    name = f"tiny-{number}"
+    statuses = [_status("wait", running={}), _status("main", **state)] if state else []
+    kube.objects["pods"].insert(
+        0,
+        k8s.V1Pod(
+            metadata=meta(
+                name,
+                labels={"pipeline/runid": run.run_id},
+                annotations={"workflows.argoproj.io/node-name": f"tiny-x.root.{place}"},
+                creation_timestamp=_BEGAN + timedelta(minutes=number),
+            ),
+            status=k8s.V1PodStatus(phase=phase, container_statuses=statuses),
+        ),
+    )
+    kube.logs[name] = f"said by {place}\nas the last\n"
+    return name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
+import re
 
 import pytest
-from kube_server import KubeServer, meta
+from kube_server import KubeServer, furnish, job, queue
 from kubernetes import client as k8s
 
 from pipelines import conventions, doctor
@@ -13,19 +13,12 @@ from pipelines import conventions, doctor
 POOL = conventions.POOL_LABEL
 
 
-def secret(name: str, keys) -> k8s.V1Secret:
-    return k8s.V1Secret(
-        metadata=meta(name), data={key: base64.b64encode(b"hidden").decode() for key in keys}
-    )
-
-
-def node(name: str, pool: str) -> k8s.V1Node:
-    return k8s.V1Node(metadata=k8s.V1ObjectMeta(name=name, labels={POOL: pool}))
-
-
-def queue(name: str, **status) -> dict:
-    metadata = {"namespace": "ranzcr", "name": name}
-    return {"metadata": metadata, "spec": {"clusterQueue": f"ranzcr-{name}"}, "status": status}
+def node(name: str, pool: str, *taints: str, **labels: str) -> k8s.V1Node:
+    """Taints as kubectl writes them: key=value:effect."""
+    split = [re.fullmatch(r"([^=]*)=?(.*):(\w+)", taint).groups() for taint in taints]
+    marks = [k8s.V1Taint(key=key, value=value, effect=effect) for key, value, effect in split]
+    metadata = k8s.V1ObjectMeta(name=name, labels={POOL: pool, **labels})
+    return k8s.V1Node(metadata=metadata, spec=k8s.V1NodeSpec(taints=marks))
 
 
 @pytest.fixture
@@ -33,31 +26,15 @@ def kube(monkeypatch, tmp_path):
     """A cluster with all that a run asks for."""
     with KubeServer() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        put = server.objects
-        put["secrets"] = [secret(name, keys) for name, keys in conventions.SECRETS.items()]
-        put["configmaps"] = [
-            k8s.V1ConfigMap(metadata=meta("ranzcr-env"), data={"MLFLOW_TRACKING_URI": "http://m"})
-        ]
-        put["serviceaccounts"] = [k8s.V1ServiceAccount(metadata=meta("pipeline-runner"))]
-        put["persistentvolumeclaims"] = [
-            k8s.V1PersistentVolumeClaim(
-                metadata=meta("ranzcr-work"),
-                spec=k8s.V1PersistentVolumeClaimSpec(access_modes=["ReadWriteMany"]),
-                status=k8s.V1PersistentVolumeClaimStatus(
-                    phase="Bound", capacity={"storage": "500Gi"}
-                ),
-            )
-        ]
+        furnish(server)
         server.nodes = [node("a", "gpu-small"), node("b", "gpu-small")]
-        server.custom = {
-            "kueue.x-k8s.io/localqueues": [queue("cpu"), queue("gpu")],
-            "serving.kserve.io/inferenceservices": [],
-        }
         yield server
 
 
-def found(profile: str | None = None, image: str | None = None) -> dict[str, doctor.Finding]:
-    return {one.name: one for one in doctor.examine(profile, image)}
+def found(
+    profile: str | None = None, provider: str | None = None, image: str | None = None
+) -> dict[str, doctor.Finding]:
+    return {one.name: one for one in doctor.examine(profile, provider, image)}
 
 
 def wrong(findings) -> dict[str, str]:
@@ -69,7 +46,7 @@ def test_all_is_well(ranzcr, kfp_server, kube):
     assert code == 0, out + err
     findings = found("gpu-small")
     assert wrong(findings) == {}
-    assert len(findings) == len(doctor.checks("gpu-small", None))
+    assert len(findings) == len(doctor.checks("gpu-small", None, None))
     assert f"{len(findings)} ok" in out
     assert findings["node pool gpu-small"].text == "2 nodes"
     assert findings["Kubeflow Pipelines"].text.endswith("version 2.17, for many users")
@@ -88,14 +65,14 @@ def test_all_is_well(ranzcr, kfp_server, kube):
         ("configmaps", "ranzcr-env", "ConfigMap ranzcr-env", "docs/cluster.md"),
         ("serviceaccounts", "pipeline-runner", "service account pipeline-runner", "k8s/"),
         ("persistentvolumeclaims", "ranzcr-work", "volume claim ranzcr-work", "k8s/"),
+        ("jobs", "ranzcr-work-ready", "Job ranzcr-work-ready", "k8s/"),
     ],
 )
 def test_what_is_missing_is_named_with_what_to_do(kfp_server, kube, plural, name, check, fix):
     kube.objects[plural] = [one for one in kube.objects[plural] if one.metadata.name != name]
     findings = found()
-    assert list(wrong(findings)) == [check]
-    assert findings[check].text.startswith("there is no ")
-    assert findings[check].text.endswith(f"{name} in namespace ranzcr")
+    assert [one for one in wrong(findings) if findings[one].outcome != "skip"] == [check]
+    assert re.match(f"there is no .* {name} in namespace ranzcr", findings[check].text)
     assert fix in findings[check].fix
 
 
@@ -141,7 +118,8 @@ def test_a_missing_namespace_is_told_once(kfp_server, kube):
     [
         ("Pending", ["ReadWriteMany"], "warn", "is Pending: right where its class waits"),
         ("Lost", ["ReadWriteMany"], "fail", "lost its volume"),
-        ("Bound", ["ReadWriteOnce"], "fail", "is ReadWriteOnce; many nodes write to it"),
+        ("Bound", ["ReadOnlyMany"], "fail", "is ReadOnlyMany; the pods of a run write to it"),
+        ("Bound", ["ReadWriteOnce"], "warn", "is ReadWriteOnce: all pods that use it wait for one"),
     ],
 )
 def test_a_volume_that_runs_could_not_use_is_found(kfp_server, kube, phase, modes, outcome, text):
@@ -152,6 +130,44 @@ def test_a_volume_that_runs_could_not_use_is_found(kfp_server, kube, phase, mode
     assert finding.text.startswith(text)
 
 
+def test_a_volume_of_one_node_is_right_where_there_is_one(kfp_server, kube):
+    kube.objects["persistentvolumeclaims"][0].spec.access_modes = ["ReadWriteOnce"]
+    assert found()["volume claim ranzcr-work"].text.endswith("; there are 2")
+    kube.nodes, kube.objects["jobs"] = kube.nodes[:1], []
+    assert wrong(found()) == {}
+    kube.fail("GET .*/nodes", 403, times=9)
+    finding = found()["volume claim ranzcr-work"]
+    assert (finding.outcome, finding.text.split("; ")[1]) == (
+        "warn",
+        "how many there are may not be looked at",
+    )
+
+
+@pytest.mark.parametrize(
+    ("conditions", "outcome", "text"),
+    [
+        ({"Failed": "True"}, "fail", "failed: a run's pods cannot write to the volume"),
+        ({}, "warn", "has not ended yet: whether pods can write is not known"),
+        ({"Complete": "False"}, "warn", "has not ended yet: whether pods can write is not known"),
+        ({"Complete": "True"}, "ok", "wrote to the volume, as a run's pods will"),
+    ],
+)
+def test_whether_pods_can_write_to_the_volume_is_told(kfp_server, kube, conditions, outcome, text):
+    kube.objects["jobs"] = [job("ranzcr-work-ready", **conditions)]
+    finding = found()["Job ranzcr-work-ready"]
+    assert (finding.outcome, finding.text) == (outcome, text)
+    assert ("kubectl -n ranzcr logs job/ranzcr-work-ready" in finding.fix) == (outcome != "ok")
+
+
+def test_a_job_that_is_not_there_is_a_warning_and_of_no_claim_no_question(kfp_server, kube):
+    kube.objects["jobs"] = []
+    finding = found()["Job ranzcr-work-ready"]
+    assert finding.outcome == "warn"
+    assert finding.text.endswith("nothing has tried to write to the volume")
+    kube.objects["persistentvolumeclaims"] = []
+    assert found()["Job ranzcr-work-ready"].text == "needs: volume claim ranzcr-work"
+
+
 def test_a_missing_node_pool_names_the_nearest(kfp_server, kube):
     finding = found("gpu-8x")["node pool gpu-8x"]
     assert (finding.outcome, finding.text) == (
@@ -159,6 +175,14 @@ def test_a_missing_node_pool_names_the_nearest(kfp_server, kube):
         "no node, and no Karpenter NodePool, has it; did you mean gpu-small?",
     )
     assert "label its nodes ranzcr/pool=gpu-8x" in finding.fix
+
+
+def test_a_pool_without_nodes_is_right_where_the_provider_makes_the_first(kfp_server, kube):
+    finding = found("gpu-8x", "aks")["node pool gpu-8x"]
+    assert (finding.outcome, finding.text) == (
+        "warn",
+        "no node has it now; did you mean gpu-small?; right where aks makes the first one",
+    )
 
 
 def test_a_cluster_without_labels_says_so(kfp_server, kube):
@@ -188,6 +212,95 @@ def test_without_kueue_or_its_queues_tasks_would_wait_for_ever(kfp_server, kube)
     assert wrong(found()) == {"queue cpu": text, "queue gpu": text}
 
 
+GKE_L4 = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+GPU_TAINT = "nvidia.com/gpu=present:NoSchedule"
+
+
+def gke(*taints: str, **labels: str) -> k8s.V1Node:
+    return node("a", "gpu-small", *taints, **{**GKE_L4, **labels})
+
+
+def test_nodes_as_the_provider_has_them_are_right(kfp_server, kube):
+    own = "node.kubernetes.io/unschedulable:NoSchedule"
+    kube.nodes = [gke(GPU_TAINT, own, "other=x:PreferNoSchedule"), node("b", "gpu-small")]
+    findings = found("gpu-small", "gke")
+    assert wrong(findings) == {}
+    assert findings["nodes of gpu-small"].text == "1 of 2 take its pods"
+
+
+@pytest.mark.parametrize(
+    ("provider", "one", "text"),
+    [
+        (
+            "gke",
+            node("a", "gpu-small", GPU_TAINT),
+            "node a has no label cloud.google.com/gke-accelerator; "
+            "gke asks for cloud.google.com/gke-accelerator=nvidia-l4",
+        ),
+        (
+            "gke",
+            gke(GPU_TAINT, **{"cloud.google.com/gke-accelerator": "nvidia-tesla-t4"}),
+            "node a has cloud.google.com/gke-accelerator=nvidia-tesla-t4; "
+            "gke asks for cloud.google.com/gke-accelerator=nvidia-l4",
+        ),
+        (
+            "gke",
+            gke("sku=gpu:NoSchedule"),
+            "node a has the taint sku=gpu:NoSchedule, which gke does not tolerate",
+        ),
+        (
+            "generic",
+            node("a", "gpu-small", "nvidia.com/gpu=true:NoExecute"),
+            "node a has the taint nvidia.com/gpu=true:NoExecute, which generic does not tolerate",
+        ),
+        (
+            "generic",
+            node("a", "gpu-small", "nvidia.com/gpu:NoSchedule"),
+            "node a has the taint nvidia.com/gpu=:NoSchedule, which generic does not tolerate",
+        ),
+    ],
+)
+def test_nodes_that_take_no_pod_of_the_profile_are_named(kfp_server, kube, provider, one, text):
+    kube.nodes = [one]
+    finding = found("gpu-small", provider)["nodes of gpu-small"]
+    assert (finding.outcome, finding.text) == ("fail", text)
+
+
+def test_a_gpu_that_the_provider_does_not_know_is_a_failure(kfp_server, kube, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: gpu-small\nhardware: {training: {gpu: {type: l40}}}\n")
+    finding = found(str(mine), "gke")["nodes of gpu-small"]
+    assert (finding.outcome, finding.text) == (
+        "fail",
+        "provider gke has no GPU type 'l40'; did you mean l4?",
+    )
+
+
+def test_nodes_that_are_not_made_yet_or_may_not_be_seen_are_no_failure(kfp_server, kube):
+    kube.nodes = []
+    labels = {"metadata": {"labels": {POOL: "gpu-small"}}}
+    kube.custom["karpenter.sh/nodepools"] = [{"spec": {"template": labels}}]
+    assert found("gpu-small", "gke")["nodes of gpu-small"].outcome == "ok"
+    kube.fail("GET .*/nodes", 403, times=9)
+    assert found("gpu-small", "gke")["nodes of gpu-small"].outcome == "warn"
+
+
+def test_a_provider_that_is_unknown_or_has_no_profile_is_one_line(ranzcr, kfp_server, kube):
+    asked = ["doctor", "--cluster", "--provider", "gcp"]
+    code, _, err = ranzcr(*asked, "--profile", "gpu-small")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no provider 'gcp'; known: aks, eks, generic, gke, onprem" in err
+    assert "--provider goes with --profile" in ranzcr(*asked)[2]
+    assert kube.asked == []
+
+
+TRAINER = "trainer.kubeflow.org"
+
+
+def runtime(name: str) -> dict:
+    return {"metadata": {"name": name}}
+
+
 def test_a_training_over_nodes_wants_the_trainer_and_serving_wants_kserve(kfp_server, kube):
     kube.nodes = [node("a", "gpu-8x")]
     del kube.custom["serving.kserve.io/inferenceservices"]
@@ -196,6 +309,27 @@ def test_a_training_over_nodes_wants_the_trainer_and_serving_wants_kserve(kfp_se
         "Kubeflow Trainer": "fail",
         "KServe": "warn",
     }
+    assert findings["Kubeflow Trainer"].text == f"the cluster does not know {TRAINER}"
+
+
+def test_the_kind_and_the_runtime_that_a_training_names_are_looked_for(kfp_server, kube):
+    kube.nodes = [node("a", "gpu-8x")]
+    kube.custom[f"{TRAINER}/clustertrainingruntimes"] = []
+
+    def told() -> tuple[str, str]:
+        finding = found("multi-node")["Kubeflow Trainer"]
+        return finding.outcome, finding.text
+
+    assert told() == ("fail", f"{TRAINER}/v1alpha1 has no trainjobs")
+    kube.custom[f"{TRAINER}/trainjobs"] = []
+    missing = "there is no ClusterTrainingRuntime torch-distributed"
+    assert told() == ("fail", f"{missing}; there is none")
+    kube.custom[f"{TRAINER}/clustertrainingruntimes"] = [runtime("torch-distribute")]
+    assert told() == ("fail", f"{missing}; did you mean torch-distribute?")
+    kube.custom[f"{TRAINER}/clustertrainingruntimes"].append(runtime("torch-distributed"))
+    assert told() == ("ok", f"{TRAINER}/v1alpha1, with the runtime torch-distributed")
+    kube.fail("GET .*/clustertrainingruntimes", 403)
+    assert told()[0] == "warn"
 
 
 def test_a_profile_on_cpu_asks_for_no_volume_and_no_pool(kfp_server, kube):

@@ -168,10 +168,28 @@ def test_cancel_ends_a_run(ranzcr, kfp_server, how):
     assert out in ("tiny-1: CANCELING\n", "tiny-1: CANCELED\n")
 
 
-def test_a_run_that_is_over_stays_as_it_is(ranzcr, kfp_server):
-    run = kfp_server.add_run("tiny-1", "SUCCEEDED")
+@pytest.mark.parametrize("state", ["SUCCEEDED", "CANCELING"])
+def test_a_run_that_is_over_or_ends_already_stays_as_it_is(ranzcr, kfp_server, state):
+    kfp_server.add_run("tiny-1", state)
     code, out, _ = ranzcr("pipeline", "cancel", "tiny-1")
-    assert (code, out, run.state) == (0, "tiny-1: SUCCEEDED\n", "SUCCEEDED")
+    assert (code, out) == (0, f"tiny-1: {state}\n")
+    assert kfp_server.lines("POST") == []
+
+
+def test_a_run_that_ends_before_it_is_cancelled_tells_its_end(ranzcr, kfp_server):
+    """KFP refuses with 400 what is over."""
+    kfp_server.add_run("tiny-1", "RUNNING")
+    kfp_server.script = ["RUNNING", "SUCCEEDED", "SUCCEEDED"]
+    kfp_server.fail("POST .*:terminate", 400)
+    assert ranzcr("pipeline", "cancel", "tiny-1")[:2] == (0, "tiny-1: SUCCEEDED\n")
+
+
+def test_a_cancellation_that_is_refused_is_one_line(ranzcr, kfp_server):
+    kfp_server.add_run("tiny-1", "RUNNING")
+    kfp_server.fail("POST .*:terminate", 403)
+    code, _, err = ranzcr("pipeline", "cancel", "tiny-1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "forbids it (403, cancelling tiny-1)" in err
 
 
 def listed(out: str) -> list[str]:

@@ -103,11 +103,13 @@ def test_a_schedule_that_is_refused_leaves_the_one_before(schedule, kfp_server):
     assert [one.trigger.cron_schedule.cron for one in kfp_server.schedules] == ["0 0 2 * * *"]
 
 
-def test_a_schedule_is_taken_away(schedule, ranzcr, kfp_server):
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_schedule_is_taken_away(schedule, ranzcr, kfp_server, package, by_file):
     schedule("0 2 * * *")
-    assert ranzcr("pipeline", "schedule", "tiny", "--off")[1] == "tiny: 1 schedules removed\n"
+    pipeline = package if by_file else "tiny"
+    assert ranzcr("pipeline", "schedule", pipeline, "--off")[1] == "tiny: 1 schedules removed\n"
     assert kfp_server.schedules == []
-    assert ranzcr("pipeline", "schedule", "tiny", "--off")[1] == "tiny: 0 schedules removed\n"
+    assert ranzcr("pipeline", "schedule", pipeline, "--off")[1] == "tiny: 0 schedules removed\n"
 
 
 def test_a_dry_run_prints_what_is_then_sent(schedule, kfp_server):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import API, TOKEN, KfpServer
+from kfp_server import API, TOKEN, KfpServer, models
 from loopback import self_signed
 
+from pipelines import launch
 from pipelines.client.package import Package
 
 RUNS = f"POST {API}/runs"
@@ -27,7 +28,7 @@ def submit(ranzcr, package, kfp_server, fast):
 
 
 def test_a_pipeline_is_uploaded_and_run(submit, kfp_server, package):
-    code, out, err = submit("--param", "folds=3")
+    code, out, err = submit("--folds", "3")
     assert (code, err) == (0, "")
     (pipeline,), (version,), (experiment,) = (
         kfp_server.pipelines,
@@ -145,7 +146,35 @@ def test_a_kfp_without_the_plugin_is_not_asked_for_it(submit, kfp_server):
 def test_a_kfp_for_one_user_is_told_no_namespace(submit, kfp_server):
     kfp_server.multi_user = False
     assert submit()[0] == 0
-    assert kfp_server.pipelines[0].namespace is None
+    assert all("namespace" not in one.query for one in kfp_server.asked)
+    assert b"namespace" not in b"".join(one.body for one in kfp_server.asked)
+
+
+def test_a_kfp_that_keeps_pipelines_in_kubernetes_is_asked_as_it_can_answer(submit, kfp_server):
+    kfp_server.store = "kubernetes"
+    submit()
+    kfp_server.runs[0].state = "FAILED"
+    code, _, err = submit()
+    assert (code, err) == (0, "")
+    assert (len(kfp_server.pipelines), len(kfp_server.versions)) == (1, 1)
+
+
+def test_a_pipeline_that_is_shown_by_this_name_or_begins_with_it_is_another(submit, kfp_server):
+    for name, shown in [("tiny-2", "tiny-2"), ("my-tiny", "tiny")]:
+        more = {"name": name, "display_name": shown, "pipeline_id": name}
+        kfp_server.pipelines.append(models.V2beta1Pipeline(namespace="ranzcr", **more))
+    assert submit()[0] == 0
+    assert [one.name for one in kfp_server.pipelines] == ["tiny-2", "my-tiny", "tiny"]
+
+
+def test_the_pages_of_a_kfp_lead_to_it(submit, kfp_server):
+    kfp_server.pages = True
+    assert submit()[0] == 0
+    assert kfp_server.pipelines[0].namespace == "ranzcr"
+    kfp_server.pages = False
+    code, _, err = submit()
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has its pages up, but its API server is away" in err
 
 
 def test_a_run_can_be_shown_under_another_experiment(submit, kfp_server):
@@ -214,13 +243,14 @@ def _without(body, names):
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("fold=3", "tiny has no parameter 'fold'; did you mean folds?"),
-        ("folds=three", "parameter folds=three: not a whole number"),
-        ("rate=fast", "parameter rate=fast: not a number"),
-        ("skip=maybe", "parameter skip=maybe: not true or false"),
-        ("names=a,b", "parameter names=a,b: not a JSON list"),
-        ("more=[]", "parameter more=[]: not a JSON object"),
+        ("fold=3", "pipeline tiny has no parameter 'fold'; did you mean folds?"),
+        ("folds=three", "--param folds=three: not a whole number"),
+        ("rate=fast", "--param rate=fast: not a number"),
+        ("skip=maybe", "--param skip=maybe: not true or false"),
+        ("names=a,b", "--param names=a,b: not a JSON list"),
+        ("more=[]", "--param more=[]: not a JSON object"),
         ("folds", "--param folds: write it as KEY=VALUE"),
+        ("source=s3://b", "--param source=s3://b: source is given twice; give it once"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_refused_before_anything_is_sent(
@@ -241,7 +271,7 @@ def test_parameters_are_sent_in_their_types(submit, kfp_server):
 
 def test_a_missing_parameter_names_its_option(ranzcr, package, kfp_server):
     code, _, err = ranzcr("pipeline", "submit", package)
-    assert (code, err) == (2, "ranzcr: tiny needs source; give --data\n")
+    assert (code, err) == (2, "ranzcr: pipeline tiny needs --data; give it\n")
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "[", "", "kind: Workflow\nspec: {}\n", "\x00"])
@@ -452,6 +482,13 @@ IMAGE = f"ranzcr@sha256:{'0' * 64}"
 STUDENT = ["--first", "smoke_a", "--second", "smoke_student", "--set", "teachers=[]"]
 
 
+@pytest.fixture(scope="module")
+def competition_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "competition.yaml"
+    launch.compile_to("competition", path, IMAGE, "cpu")
+    return path
+
+
 def test_a_pipeline_of_ours_is_compiled_and_its_experiments_resolved(ranzcr, kfp_server, fast):
     hardware = ["--profile", "gpu-small", "--provider", "gke", "--image", IMAGE]
     code, _, err = ranzcr(
@@ -489,16 +526,18 @@ def test_what_cannot_be_compiled_is_one_line_before_anything_is_sent(
     ("first", "second", "message"),
     [
         ("smoke_c", "smoke_student", "no experiment 'smoke_c'; did you mean smoke_"),
-        ("smoke_a,", "smoke_student", "no experiment ''"),
+        ("", "smoke_student", "--first names no experiment; known: b6v3_001"),
+        ("smoke_a", ",", "--second names no experiment; known: b6v3_001"),
         ("smoke_a,smoke_a", "smoke_student", "smoke_a is given twice"),
         ("smoke_student", "smoke_a", "smoke_student learns from soft labels"),
         ("b6v3_001", "kdb4v3_b71_001", "kdb4v3_b71_001 wants teacher b7v3_001"),
     ],
 )
 def test_experiments_that_do_not_go_together_are_refused(
-    submit, kfp_server, first, second, message
+    ranzcr, kfp_server, competition_file, first, second, message
 ):
-    code, _, err = submit("--first", first, "--second", second)
+    given = ["--data", "s3://clip/train", "--first", first, "--second", second]
+    code, _, err = ranzcr("pipeline", "submit", competition_file, *given)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
     assert kfp_server.asked == []
@@ -515,15 +554,20 @@ def test_an_image_that_its_registry_has_not_is_refused(ranzcr, package, kfp_serv
     assert kfp_server.runs == []
 
 
-def test_an_image_that_can_change_is_refused(ranzcr, package, kfp_server, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_lint_finds_in_a_file_is_refused_before_anything_is_sent(
+    ranzcr, package, kfp_server, tmp_path, more
+):
+    text = package.read_text().replace(f"ranzcr@sha256:{'0' * 64}", "ranzcr:latest")
     other = tmp_path / "other.yaml"
-    other.write_text(package.read_text().replace(f"ranzcr@sha256:{'0' * 64}", "ranzcr:latest"))
-    code, _, err = ranzcr("pipeline", "submit", other, "--data", "s3://clip/train")
-    assert (code, err) == (
-        2,
-        "ranzcr: image ranzcr:latest can change under its name; pin it with @sha256:...\n",
+    other.write_text(re.sub(r"\n +resourceCpuLimit: .*", "", text))
+    code, _, err = ranzcr("pipeline", "submit", other, "--data", "s3://clip/train", *more)
+    assert code == 2
+    assert err == (
+        f"ranzcr: {other}: train: unpinned-image: image ranzcr:latest; "
+        "name it by digest, NAME@sha256:... (and 1 more)\n"
     )
-    assert kfp_server.pipelines == []
+    assert kfp_server.asked == []
 
 
 def test_the_program_itself_submits(package, kfp_server):

@@ -1,11 +1,18 @@
-"""A pipeline of one task with a parameter of each type. KFP reads the annotations themselves."""
+"""A pipeline of one task with a parameter of each type, placed on CPU nodes.
+
+KFP reads the annotations themselves.
+"""
 
 from pathlib import Path
 
 from kfp import compiler, dsl
 
+from pipelines import hardware, placement
 
-@dsl.component(base_image=f"ranzcr@sha256:{'0' * 64}", install_kfp_package=False)
+IMAGE = f"ranzcr@sha256:{'0' * 64}"
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(source: str, folds: int, rate: float, skip: bool, names: list, more: dict):
     print(source, folds, rate, skip, names, more)
 
@@ -23,5 +30,6 @@ def tiny(
 
 
 def compile_to(path: Path) -> Path:
-    compiler.Compiler().compile(tiny, str(path))
+    profile, provider = hardware.profile("cpu"), hardware.provider("generic")
+    compiler.Compiler().compile(placement.placed(tiny, profile, provider, IMAGE, "0"), str(path))
     return path
