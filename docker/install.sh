@@ -10,4 +10,4 @@ python3 -m venv --without-pip /opt/venv
 /opt/pip/bin/pip --disable-pip-version-check --python /opt/venv/bin/python \
     install --constraint requirements.lock "$@"
 /opt/pip/bin/pip --disable-pip-version-check --python /opt/venv/bin/python \
-    freeze > /opt/venv/packages.txt
+    freeze --all > /opt/venv/packages.txt

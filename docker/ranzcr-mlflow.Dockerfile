@@ -12,9 +12,11 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     sh install.sh 'mlflow[auth]' boto3 prometheus-flask-exporter psycopg2-binary
 
 FROM ${BASE}
+# The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work
+    && install --directory --owner 10001 --group 10001 /work \
+    && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 # Job execution would start eight processes more, which nothing of ours needs.
 ENV PATH=/opt/venv/bin:$PATH \
@@ -29,12 +31,18 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /work
 EXPOSE 5000
+# Not one of BASE.
+ENTRYPOINT []
 CMD ["mlflow", "server"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen('http://127.0.0.1:' + environ['MLFLOW_PORT'] + '/health', timeout=4)"]
+ARG BASE
+ARG BASE_DIGEST
 ARG VERSION
 ARG COMMIT
 LABEL org.opencontainers.image.title="ranzcr-mlflow" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"

@@ -13,11 +13,13 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     sh install.sh mlflow-skinny joblib numpy onnxruntime opencv-python-headless pandas
 
 FROM ${BASE}
+# The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work
+    && install --directory --owner 10001 --group 10001 /work \
+    && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
-COPY docker/serve.py /opt/serve.py
+COPY --chmod=644 docker/serve.py /opt/serve.py
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -29,12 +31,18 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /work
 EXPOSE 8080
+# Not one of BASE.
+ENTRYPOINT []
 CMD ["python", "/opt/serve.py"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from os import environ; from urllib.request import urlopen; urlopen('http://127.0.0.1:' + environ['PORT'] + '/ping', timeout=4)"]
+ARG BASE
+ARG BASE_DIGEST
 ARG VERSION
 ARG COMMIT
 LABEL org.opencontainers.image.title="ranzcr-serve" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"

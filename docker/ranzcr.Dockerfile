@@ -4,33 +4,40 @@
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=${BASE}
 
+# Apart, for what else pyproject.toml says shall install nothing anew.
+FROM ${BUILDER} AS dependencies
+WORKDIR /src
+COPY pyproject.toml ./
+RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt
+
 FROM ${BUILDER} AS packages
 WORKDIR /src
-COPY docker/install.sh pyproject.toml requirements.lock ./
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt
+COPY docker/install.sh requirements.lock ./
+COPY --from=dependencies /src/dependencies.txt ./
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca,target=/run/secrets/ca \
     --mount=type=cache,target=/root/.cache/pip \
     sh install.sh --requirement dependencies.txt
 
 # The code apart from the packages: its layer is small, and is all that a commit changes.
+# What makes a wheel of it is in the venv, since torch needs setuptools.
 FROM packages AS code
-COPY LICENSE README.md ./
+COPY LICENSE README.md pyproject.toml ./
 COPY ranzcr ranzcr
 COPY components components
 COPY pipelines pipelines
-RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
-    --mount=type=secret,id=ca,target=/run/secrets/ca \
-    --mount=type=cache,target=/root/.cache/pip \
-    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
-    /opt/pip/bin/pip --python /opt/venv/bin/python install --no-deps --target /opt/ranzcr .
+RUN /opt/pip/bin/pip --disable-pip-version-check --python /opt/venv/bin/python \
+    install --no-deps --no-build-isolation --target /opt/ranzcr .
 
 FROM ${BASE}
+# The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work
+    && install --directory --owner 10001 --group 10001 /work \
+    && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=code /opt/ranzcr /opt/ranzcr
+# A GPU is seen by who asks for it: NVIDIA_VISIBLE_DEVICES is not set.
 # HOME: the root file system may be read-only, and the user any. USER: where it has no name.
 ENV PATH=/opt/ranzcr/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/ranzcr \
@@ -40,15 +47,20 @@ ENV PATH=/opt/ranzcr/bin:/opt/venv/bin:$PATH \
     USER=ranzcr \
     RANZCR_HOME=/work \
     NO_ALBUMENTATIONS_UPDATE=1 \
-    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 WORKDIR /work
+# Not one of BASE.
+ENTRYPOINT []
 CMD ["ranzcr", "--help"]
+ARG BASE
+ARG BASE_DIGEST
 ARG VERSION
 ARG COMMIT
 ENV RANZCR_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.title="ranzcr" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from processes import free_ports, running, wait_until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 BASE, BUILDER = "local/base:bookworm", "local/builder:bookworm"
+CERTIFICATES = "ca.pem"
 SECRET = secrets.token_hex(16)
 PACKAGES = "python3,python3-venv,ca-certificates"
 OF_BUILDER = (  # what python3-venv brought: the images shall not have it
@@ -49,23 +50,9 @@ class DockerHost:
     def client(self) -> DockerClient:
         return DockerClient(base_url=self.environment["DOCKER_HOST"], timeout=120)
 
-    def build(self, pip_conf: Path, names: Sequence[str] = ()) -> dict[str, str]:
-        """Build images as `make images` does; their tags by name."""
-        environment = {
-            **os.environ,
-            **self.environment,
-            **{"BASE": BASE, "BUILDER": BUILDER, "FLAGS": "--network=host --progress=plain"},
-            **{"PIP_CONF": str(pip_conf), "CA": _certificates()},
-        }
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / "docker" / "build.py", *names],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-5000:]
-        tags = done.stdout.split()
-        return {tag.split(":")[0]: tag for tag in tags}
+    def build(self, pip_conf: Path) -> dict[str, str]:
+        """Build all images with Docker; their tags by name."""
+        return build(pip_conf, BUILD_WITH="docker", **self.environment)
 
     @contextmanager
     def container(
@@ -90,6 +77,30 @@ class DockerHost:
             container.remove(force=True)
 
 
+def build(pip_conf: Path, *names: str, **environment: str) -> dict[str, str]:
+    """Build images as `make images` does, on the local bases; their tags by name."""
+    settings = {
+        **{"BASE": BASE, "BUILDER": BUILDER, "FLAGS": "--network=host"},
+        **{"PIP_CONF": str(pip_conf), "CA": str(pip_conf.with_name(CERTIFICATES))},
+    }
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "docker" / "build.py", *names],
+        env={**os.environ, **settings, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return {tag.split(":")[0]: tag for tag in done.stdout.split()}
+
+
+def holds_secret(*folders: Path) -> bool:
+    """Whether any file under `folders` has a build secret in it."""
+    grep = ["grep", "--recursive", "--devices=skip", "--quiet", "--fixed-strings"]
+    found = subprocess.run([*grep, SECRET, *folders], capture_output=True, text=True)
+    assert found.returncode in (0, 1), found.stderr
+    return found.returncode == 0
+
+
 @contextmanager
 def serving() -> Iterator[DockerHost]:
     """Run a daemon and make the base images; nothing of it is left afterwards."""
@@ -111,7 +122,9 @@ def serving() -> Iterator[DockerHost]:
 
 @contextmanager
 def pip_configuration(folder: Path) -> Iterator[Path]:
-    """A pip.conf as this machine's own, for a build; SECRET stands in it.
+    """A pip.conf as this machine's own, for a build, and beside it what it trusts.
+
+    SECRET stands in both.
 
     Wheels that pip finds in a folder here are served on loopback, as by an index in a closed
     network.
@@ -128,16 +141,14 @@ def pip_configuration(folder: Path) -> Iterator[Path]:
                 lines.append(f"{name} = {' '.join(remote)}")
         file = folder / "pip.conf"
         file.write_text("\n".join(lines) + "\n")
+        trusted = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
+        file.with_name(CERTIFICATES).write_text(f"# {SECRET}\n{Path(trusted).read_text()}")
         yield file
 
 
 def _pip_setting(name: str) -> list[str]:
     asked = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
     return subprocess.run(asked, capture_output=True, text=True).stdout.split()
-
-
-def _certificates() -> str:
-    return os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")
 
 
 @contextmanager
