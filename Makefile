@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STUDIES ?= 600
+# Tests are spread over workers by file. Each has all libraries in memory, 2 GB: four at most.
+WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo test test-services check images lock ui clean
 
@@ -24,22 +26,23 @@ demo: setup  ## Phantoms, the whole pipeline, the journal
 	@echo 'The champion: .venv/bin/ranzcr registry list. The pages: .venv/bin/ranzcr ui'
 
 test: setup  ## Everything that needs pip packages alone
-	$(BIN)/python -m pytest -m 'not service'
+	$(BIN)/python -m pytest -m 'not service' $(WORKERS) --no-loadscope-reorder
 
 test-services: setup  ## What needs real servers, started on loopback
-	$(BIN)/python -m pytest -m service
+	$(BIN)/python -m pytest -m service $(WORKERS)
 
 check: setup  ## Lint, format and types, as pre-commit runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-images: setup  ## Build the images with Docker, Podman or Buildah
-	$(BIN)/python docker/build.py
+images:  ## Build the images with Docker, Podman or Buildah
+	$(PYTHON) docker/build.py
 
 lock:  ## Resolve pyproject's pins into requirements.lock
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \
-		--no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
+		--no-emit-find-links --no-header --unsafe-package pip \
+		--output-file requirements.lock pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' requirements.lock
 
 ui: setup  ## MLflow's pages on the journal
