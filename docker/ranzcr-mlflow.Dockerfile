@@ -15,7 +15,7 @@ FROM ${BASE}
 # The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work \
+    && install --directory --owner 10001 --group 10001 /srv \
     && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 # Job execution would start eight processes more, which nothing of ours needs.
@@ -29,7 +29,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MLFLOW_HOST=0.0.0.0 \
     MLFLOW_PORT=5000
 USER 10001:10001
-WORKDIR /work
+WORKDIR /srv
 EXPOSE 5000
 # Not one of BASE.
 ENTRYPOINT []

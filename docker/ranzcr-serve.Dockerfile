@@ -16,7 +16,7 @@ FROM ${BASE}
 # The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work \
+    && install --directory --owner 10001 --group 10001 /srv \
     && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 COPY --chmod=644 docker/serve.py /opt/serve.py
@@ -29,7 +29,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MODEL_URI=models:/ranzcr-clip@champion \
     PORT=8080
 USER 10001:10001
-WORKDIR /work
+WORKDIR /srv
 EXPOSE 8080
 # Not one of BASE.
 ENTRYPOINT []

@@ -33,7 +33,7 @@ FROM ${BASE}
 # The official image brings a pip along.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
-    && install --directory --owner 10001 --group 10001 /work \
+    && install --directory --owner 10001 --group 10001 /srv \
     && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=code /opt/ranzcr /opt/ranzcr
@@ -45,11 +45,11 @@ ENV PATH=/opt/ranzcr/bin:/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     USER=ranzcr \
-    RANZCR_HOME=/work \
+    RANZCR_HOME=/srv/ranzcr \
     NO_ALBUMENTATIONS_UPDATE=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
-WORKDIR /work
+WORKDIR /srv
 # Not one of BASE.
 ENTRYPOINT []
 CMD ["ranzcr", "--help"]

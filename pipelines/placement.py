@@ -14,7 +14,7 @@ from pipelines.hardware import Hardware, Profile, Provider
 from pipelines.trainer.placing import across_nodes
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-SHM, HOME = "/dev/shm", "/work"
+SHM, HOME = "/dev/shm", "/srv"
 _RUN_ID = "metadata.labels['pipeline/runid']"
 # KFP's "max duration" becomes Argo's: the time from the first attempt's start, and its queue, after
 # which no other begins. An hour, as KFP has it by default, would be the end of any training.

@@ -59,7 +59,7 @@ class Cluster:
             if not Path(given).is_absolute():
                 raise ConfigError(
                     f"{option} {given}: the cluster cannot read a folder of this machine; give "
-                    "s3://..., kaggle:NAME or a folder of its volume, such as /work/data"
+                    "s3://..., kaggle:NAME or a folder of its volume, such as /srv/data"
                 )
             if Path(given).exists():
                 self.tell(f"{option} {given}: read on the cluster, not on this machine")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType, SimpleNamespace
 
 import pytest
 from kfp_server import KfpServer
@@ -15,6 +18,23 @@ _UNSET = (
     "SSL_CERT_FILE",
 )
 _CLIENT = ("HOST", "NAMESPACE", "TOKEN", "TOKEN_FILE", "COOKIE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stacks_of_names() -> Iterator[None]:
+    """kfp asks for the stack to learn who called it, a hundred times for each pipeline.
+
+    With files and lines, which it does not read, that is seconds where a test has all libraries.
+    """
+    from kfp.dsl import pipeline_task
+
+    def stack() -> list[tuple[FrameType, None, int, str]]:
+        frames = traceback.walk_stack(sys._getframe(1))
+        return [(frame, None, line, frame.f_code.co_name) for frame, line in frames]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_task, "inspect", SimpleNamespace(stack=stack))
+        yield
 
 
 @pytest.fixture(scope="session")

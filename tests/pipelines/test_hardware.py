@@ -138,4 +138,4 @@ def test_secrets_come_by_name_and_to_the_stages_that_need_them(train_pod):
 def test_without_a_volume_no_claim_is_mounted(train_pod):
     assert "pvcMount" not in train_pod("cpu")
     (mount,) = train_pod("gpu-small")["pvcMount"]
-    assert (mount["constant"], mount["mountPath"]) == (conventions.VOLUME_CLAIM, "/work")
+    assert (mount["constant"], mount["mountPath"]) == (conventions.VOLUME_CLAIM, "/srv")

@@ -85,7 +85,7 @@ def test_gates_of_a_file_reach_the_cluster_as_json(cluster, tmp_path):
     assert gates["calibration"]["at_most"] == 0.5
 
 
-@pytest.mark.parametrize("source", ["s3://clip/train", "kaggle:ranzcr", "/work/data"])
+@pytest.mark.parametrize("source", ["s3://clip/train", "kaggle:ranzcr", "/srv/data"])
 def test_a_cluster_reads_uris_and_its_own_folders(cluster, told, source):
     assert arguments("nightly", cluster, source=source)["source"] == source
     assert told == []
@@ -122,7 +122,7 @@ def test_what_other_stages_made_is_named_with_its_digest_on_a_cluster(cluster):
     assert (found["dataset"], found["dataset_digest"]) == ("s3://kfp/dataset", "1f2e")
 
 
-@pytest.mark.parametrize("dataset", ["prepared", "/work/prepared", "kaggle:ranzcr"])
+@pytest.mark.parametrize("dataset", ["prepared", "/srv/prepared", "kaggle:ranzcr"])
 def test_what_other_stages_made_is_in_the_artifact_store_of_a_cluster(cluster, dataset):
     given = {"dataset": dataset, "soft_labels": "s3://kfp/soft", "second": ["smoke_a"]}
     with pytest.raises(ConfigError, match=f"--dataset {dataset}: a cluster takes it from KFP's"):

@@ -46,7 +46,7 @@ def passed(**changes: object) -> dsl.TaskConfig:
         node_selector={"ranzcr/pool": "gpu-8x"},
         tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
         volumes=[{"name": "work", "persistentVolumeClaim": {"claimName": "ranzcr-work"}}],
-        volume_mounts=[{"name": "work", "mountPath": "/work"}],
+        volume_mounts=[{"name": "work", "mountPath": "/srv"}],
     )
     for name, value in changes.items():
         setattr(config, name, value)
@@ -63,7 +63,7 @@ def _task(monkeypatch):
 
 
 def build(task: dsl.TaskConfig | None = None, owner: manifest.Owner = OWNER) -> dict:
-    home = Path("/work/ranzcr")
+    home = Path("/srv/ranzcr")
     return manifest.build("train-x", SETTINGS, 8, task or passed(), ["torchrun"], home, owner)
 
 
@@ -122,7 +122,7 @@ def test_the_job_has_all_that_the_profile_says():
     assert pod["volumes"][1]["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
     (container,) = pod["containers"]
     assert "env" not in container  # Trainer refuses variables of its container here
-    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/work", "/dev/shm"]
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/srv", "/dev/shm"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
@@ -144,7 +144,7 @@ def test_nodes_get_mlflow_by_its_address_and_secrets_by_reference_alone(monkeypa
     assert found["MLFLOW_TRACKING_URI"]["value"] == "http://mlflow:5000"
     assert found["MLFLOW_RUN_ID"]["value"] == "r1"
     assert found["KFP_RUN_ID"] == {"name": "KFP_RUN_ID", "value": "run-7"}
-    assert found["RANZCR_HOME"]["value"] == "/work/ranzcr"
+    assert found["RANZCR_HOME"]["value"] == "/srv/ranzcr"
     assert found["MLFLOW_TRACKING_PASSWORD"] == secret("MLFLOW_TRACKING_PASSWORD")
     assert "hunter2" not in json.dumps(made)
 
@@ -155,7 +155,7 @@ def test_a_password_in_clear_is_refused():
 
 
 def test_a_home_that_the_nodes_do_not_share_is_refused():
-    with pytest.raises(ConfigError, match="RANZCR_HOME=/work/ranzcr is on no volume that the nod"):
+    with pytest.raises(ConfigError, match="RANZCR_HOME=/srv/ranzcr is on no volume that the nod"):
         build(passed(volume_mounts=[]))
 
 

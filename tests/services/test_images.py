@@ -51,10 +51,10 @@ def journal(host: DockerHost, images: dict[str, str]) -> Iterator[str]:
         (port,) = free_ports(1)
         environment = {
             **{"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(port), "MLFLOW_WORKERS": "1"},
-            "MLFLOW_BACKEND_STORE_URI": "sqlite:////work/mlflow.db",
-            "MLFLOW_ARTIFACTS_DESTINATION": "/work/artifacts",
+            "MLFLOW_BACKEND_STORE_URI": "sqlite:////srv/mlflow.db",
+            "MLFLOW_ARTIFACTS_DESTINATION": "/srv/artifacts",
         }
-        work = {folder: {"bind": "/work", "mode": "rw"}}
+        work = {folder: {"bind": "/srv", "mode": "rw"}}
         image = images["ranzcr-mlflow"]
         with host.container(image, environment=environment, volumes=work) as container:
             wait_until(lambda: is_healthy(container), "MLflow's image")
