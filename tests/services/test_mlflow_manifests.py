@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -69,14 +70,18 @@ def server(kubelet, pods, tmp_path_factory):
         end(process)
 
 
-def ask(url, path, host=None, password=None):
-    """The status of an answer; 0 where there is none."""
-    request = urllib.request.Request(url + path, headers={"Host": host} if host else {})
+def request(url, path, host=None, password=None):
+    made = urllib.request.Request(url + path, headers={"Host": host} if host else {})
     if password:
         account = base64.b64encode(f"admin:{password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {account}")
+        made.add_header("Authorization", f"Basic {account}")
+    return made
+
+
+def ask(url, path, host=None, password=None):
+    """The status of an answer; 0 where there is none."""
     try:
-        return urllib.request.urlopen(request, timeout=30).status
+        return urllib.request.urlopen(request(url, path, host, password), timeout=30).status
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:
@@ -93,7 +98,7 @@ def test_a_server_waits_for_its_tables(pods, s3, tmp_path):
         for name, table in (("mlflow", "alembic_version"), ("mlflow_auth", "alembic_version_auth")):
             sql = ["psql", "--quiet", "--dbname", name, "--command", f"CREATE TABLE {table} ()"]
             subprocess.run(sql, env=environment, check=True)
-        assert waiting.wait(30) == 0
+        assert waiting.wait(90) == 0
 
 
 def test_the_migration_can_run_again(kubelet):
@@ -122,7 +127,11 @@ def test_nobody_is_let_in_without_an_account(server):
 
 
 def test_prometheus_gets_metrics_by_the_name_of_a_pod(server):
-    assert ask(server, "/metrics", METRICS_HOST, mlflow_pods.PASSWORD) == 200
+    asked = request(server, "/metrics", METRICS_HOST, mlflow_pods.PASSWORD)
+    told = urllib.request.urlopen(asked, timeout=30).read().decode()
+    assert re.search(
+        r'(?m)^mlflow_http_request_total\{.*status="200"', told
+    )  # of an alert
     assert ask(server, "/metrics", METRICS_HOST) == 401
 
 
