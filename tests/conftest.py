@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere: tiny tensors on two cores are slower with threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +16,26 @@ pytest_plugins = ["journal_fixtures"]
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
+# They share a Docker daemon of their own.
+OF_IMAGES = ("test_builders.py", "test_containers.py", "test_images.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several workers one runs all tests of a file, and one all that need images.
+
+    xdist's own groups have no effect with pytest 9.2.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "images" if file.endswith(OF_IMAGES) else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 T = TypeVar("T")
 
-SECONDS = 30  # at most, for a page to show what it should
+SECONDS = 60  # at most, for a page to show what it should
 # The panel of MLflow's assistant would open at the first visit, and cover the columns.
 _NO_ASSISTANT = """
     localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');

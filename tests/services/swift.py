@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from processes import free_ports, running, wait_until
 
 KEY, SECRET = "ranzcr:admin", "swift-secret"
@@ -25,9 +26,12 @@ FILTERS = (
 
 def install(venv: Path) -> Path:
     """The `bin` folder of a virtual environment with Swift in it."""
-    if not (venv / "bin" / "swift-proxy-server").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin" / "pip", "install", "--quiet", "swift==2.38.3"], check=True)
+    venv.mkdir(exist_ok=True)
+    with FileLock(venv / "lock"):  # of several workers one makes it
+        if not (venv / "bin" / "swift-proxy-server").exists():
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+            pip = [venv / "bin" / "pip", "install", "--quiet", "swift==2.38.3"]
+            subprocess.run(pip, check=True)
     return venv / "bin"
 
 

@@ -110,7 +110,7 @@ def test_ctrl_c_ends_the_containers(host, images, run, capfd):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run("sleep")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert running() == []
     assert "stopped; run the same command again" in capfd.readouterr().err
 

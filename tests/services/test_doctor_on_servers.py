@@ -79,8 +79,8 @@ def test_a_server_that_does_not_know_its_own_name(tmp_path, monkeypatch):
 def old_mlflow(tmp_path):
     """The environment in which `mlflow` is an older one."""
     place = tmp_path / "old"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", place]
-    subprocess.run([*pip, f"mlflow=={OLD}"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([*pip, "--target", place, f"mlflow=={OLD}"], check=True)
     return {"PYTHONPATH": str(place)}
 
 

@@ -112,12 +112,12 @@ def test_what_happens_in_the_registry_reaches_the_chat_signed(client, chat, rece
 
     failed = GateReport((*PASSED.gates, Gate("parity", False, 0.1, 1e-4, "differs by 0.1")))
     version = register_candidate(client, failed)
-    wait_until(lambda: len(chat.messages) == 1, "the message of failed gates", seconds=20)
+    wait_until(lambda: len(chat.messages) == 1, "the message of failed gates")
     assert chat.titles == [f"ranzcr-clip: candidate {version} failed its gates"]
 
     version = register_candidate(client, PASSED)
     promote_by_hand(client, version)
-    wait_until(lambda: len(chat.messages) == 2, "the message of the promotion", seconds=20)
+    wait_until(lambda: len(chat.messages) == 2, "the message of the promotion")
     assert chat.titles[-1] == f"ranzcr-clip: candidate {version} promoted"
 
 

@@ -1,5 +1,6 @@
 """Candidates, the champion, and the ledger of who put it in use."""
 
+import base64
 import json
 
 import numpy as np
@@ -61,7 +62,8 @@ def test_the_champion_by_its_alias_predicts(three, tmp_path):
     mlflow.set_tracking_uri(three.tracking_uri)
     try:
         model = mlflow.pyfunc.load_model("models:/ranzcr-clip@champion")
-        table = model.predict(pd.DataFrame({"image": [str(tmp_path / "grey.png")]}))
+        image = base64.b64encode((tmp_path / "grey.png").read_bytes()).decode()
+        table = model.predict(pd.DataFrame({"image": [image]}))
     finally:
         mlflow.set_tracking_uri("")
     assert list(table.columns) == ["ETT - Abnormal", "CVC - Normal"]
