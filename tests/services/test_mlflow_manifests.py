@@ -129,9 +129,7 @@ def test_nobody_is_let_in_without_an_account(server):
 def test_prometheus_gets_metrics_by_the_name_of_a_pod(server):
     asked = request(server, "/metrics", METRICS_HOST, mlflow_pods.PASSWORD)
     told = urllib.request.urlopen(asked, timeout=30).read().decode()
-    assert re.search(
-        r'(?m)^mlflow_http_request_total\{.*status="200"', told
-    )  # of an alert
+    assert re.search(r'(?m)^mlflow_http_request_total\{.*status="200"', told)  # of an alert
     assert ask(server, "/metrics", METRICS_HOST) == 401
 
 
