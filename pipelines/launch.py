@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from pipelines.processes import Machine
+    from pipelines.local.processes import Machine
 
 PIPELINES = ("competition", "first-stage", "second-stage", "predict", "promote", "nightly")
 RUNNERS = ("subprocess", "docker")
@@ -140,12 +140,12 @@ def _machine(runner: str, image: str | None, folders: Iterable[Path], parallel: 
     if runner == "subprocess":
         if image:
             raise ConfigError("--image is for --runner docker; leave it out, or add the runner")
-        from pipelines.processes import Processes
+        from pipelines.local.processes import Processes
 
         return Processes()
     if not image:
         raise ConfigError("--runner docker needs --image NAME:TAG; make images builds one")
-    from pipelines.containers import Containers
+    from pipelines.local.containers import Containers
 
     return Containers(image, data=folders, parallel=parallel)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import containers, launch
+from pipelines import launch
+from pipelines.local import containers
 from ranzcr.errors import ConfigError, PipelineError
 
 ASKED = {"folds": 2, "first": ["smoke_a"], "second": ["smoke_student"]}

@@ -4,6 +4,7 @@ import pytest
 from kfp import dsl
 
 from pipelines import local
+from pipelines.local.cache import ContentCache
 from ranzcr.errors import PipelineError
 
 component = dsl.component(base_image="python-toy", install_kfp_package=False)
@@ -154,7 +155,7 @@ def key(tmp_path):
     """The cache key of one training; what is given differs from the usual."""
 
     def _key(image="ranzcr@sha256:1", machine_image="", digest="d", path="/a", **parameters) -> str:
-        cache = local._ContentCache(str(tmp_path), runner=None, image=machine_image)
+        cache = ContentCache(str(tmp_path), found=print, image=machine_image)
         data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
         usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
         return cache.compute_key(

@@ -10,7 +10,8 @@ import pytest
 from kfp import dsl
 from processes import wait_until
 
-from pipelines import containers, local
+from pipelines import local
+from pipelines.local import containers
 from ranzcr.errors import ConfigError, PipelineError
 
 component = dsl.component(base_image="python-toy", install_kfp_package=False)

@@ -25,7 +25,7 @@ from kfp import local
 from kfp.local import docker_task_handler
 from kfp.local.status import Status
 
-from pipelines.processes import Ended, Execute
+from pipelines.local.processes import Ended, Execute
 from ranzcr.errors import ConfigError, PipelineError
 from ranzcr.home import home
 from ranzcr.tracking import provenance

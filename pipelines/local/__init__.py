@@ -1,0 +1,130 @@
+"""Run a pipeline on this machine: kfp.local's runners, cached by content, told live.
+
+    cache        what finished before, by the content of what it was given
+    runner       runs tasks on a machine, and remembers the first failure
+    tasks        a task as the user knows it, and how it failed
+    display      lines as they come, and the bar of finished tasks
+    processes    a machine whose tasks are processes
+    containers   a machine whose tasks are Docker containers
+
+kfp 2.17's local runner keys its cache by the path of an artifact, which changes with each run of an
+uncached task, and prints each task's whole input. So the cache here keys artifacts by the digest
+that our components write beside them, and a task's output goes to a log file, with its own lines
+shown. Both hang on kfp's internals: tests/pipelines/test_local.py notices when they move.
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import shutil
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+from kfp import local
+from kfp.local import cache as kfp_cache
+
+from pipelines.local.cache import ContentCache
+from pipelines.local.display import Display
+from pipelines.local.processes import Machine, Processes
+from pipelines.local.runner import Runner
+from pipelines.local.tasks import StageCrash
+
+__all__ = ["StageCrash", "run"]
+
+
+def run(
+    pipeline: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    root: Path,
+    parallel: int,
+    tasks: int,
+    machine: Machine | None = None,
+) -> None:
+    """Run `pipeline` to its end, or raise at the first stage that fails.
+
+    Args:
+        root: holds `cache/` and `runs/`; a rerun with the same root resumes from the cache.
+        parallel: tasks at a time in a loop; kfp.local runs at most 2.
+        tasks: how many there will be, for the progress bar.
+        machine: what runs them; processes of our own environment if None.
+
+    Raises PipelineError, which names the stage and gives its own line, where the user can mend it;
+    StageCrash where it is our fault.
+    """
+    for folder in ("cache", "runs"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    logs = root / "logs" / time.strftime("%Y%m%d-%H%M%S")
+    logs.mkdir(parents=True, exist_ok=True)
+    with Display(tasks) as display, open(logs / "kfp.log", "w") as chatter:
+        runner = Runner(display, logs, parallel, machine or Processes())
+        with _kfp(root, runner, chatter), redirect_stdout(chatter), _stopping(runner):
+            try:
+                pipeline(**arguments)
+            except RuntimeError:
+                if runner.failure is None:
+                    raise
+            except KeyboardInterrupt:
+                display.line("stopped; run the same command again to resume from the cache")
+                raise
+        if runner.failure is not None:
+            raise runner.failure
+
+
+@contextmanager
+def _stopping(runner: Runner) -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait.
+
+    A second one kills them; it must not cut kfp's waiting short, since its threads still speak.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        if isinstance(runner.failure, KeyboardInterrupt):
+            runner.stop(signal.SIGKILL)
+            return
+        runner.stop(signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _kfp(root: Path, runner: Runner, chatter: TextIO) -> Iterator[None]:
+    """kfp.local set up with our cache and our way to run a task, and put back afterwards."""
+    workspace = tempfile.mkdtemp(prefix="ranzcr-")  # kfp deletes it after every run
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        local.init(
+            runner.machine.kfp_runner(),
+            pipeline_root=str(root / "runs"),
+            workspace_root=workspace,
+            enable_caching=True,
+            cache_root=str(root / "cache"),
+        )
+    cache = ContentCache(str(root / "cache"), runner.cached, runner.machine.image)
+    kfp_cache._cache_singleton = cache
+    kfp_cache._cache_singleton_root = str(root / "cache")
+    # Around each task kfp replaces and restores these; its threads restore each other's.
+    logger = logging.getLogger()
+    logged, printed = (logger.level, logger.handlers[:]), builtins.print
+    logger.handlers[:] = [logging.StreamHandler(chatter)]
+    try:
+        with runner.machine.handing_to(runner.execute):
+            yield
+    finally:
+        logger.level, logger.handlers[:] = logged
+        builtins.print = printed
+        kfp_cache.reset_local_cache_singleton()
+        shutil.rmtree(workspace, ignore_errors=True)
