@@ -16,6 +16,7 @@ PAGES = [
     REPOSITORY / "README.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
     REPOSITORY / "k8s/third-party/README.md",
+    REPOSITORY / "pipelines/README.md",
 ]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
