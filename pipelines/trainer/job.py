@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ PATIENCE = 900.0  # seconds that the Kubernetes API may be away
 LAST_PATIENCE = 20.0  # seconds to delete the job in, while the task's pod is being stopped
 _SAID = "ranzcr: "  # begins the one line of an error that the user can mend
 _CRASHED = "ranzcr: crashed"
+_STOPPED = 143  # by SIGTERM: the job failed elsewhere, and Kubernetes takes its pods away
 _LIVING = ("Pending", "Running")  # phases of a pod
 _PASSING = (401, 408, 429)  # refusals that may pass, as all from 500 on; a token is renewed
 _TROUBLE = (ApiException, urllib3.exceptions.HTTPError, OSError)
@@ -82,13 +83,14 @@ class TrainJob:
         Raises PipelineError for what the user can mend, TrainingFailed for any other failure,
         ClusterError where the cluster does not answer for PATIENCE seconds.
         """
+        pods: dict[int, k8s.V1Pod] = {}  # as last seen: those of a job that failed are deleted
         while True:
             job = self._steadily(self._what, self._get)
             if job is None:
                 raise PipelineError(f"{self._what} was deleted; resume the run to train on")
             self._note(job)
-            pods = self._pods()
-            self._tell(pods)
+            pods |= self._pods()
+            self._tell(pods.get(0))
             ended = _true_condition(job, constants.TRAINJOB_COMPLETE, constants.TRAINJOB_FAILED)
             if ended and ended["type"] == constants.TRAINJOB_COMPLETE:
                 return
@@ -166,28 +168,24 @@ class TrainJob:
     def _kind(self) -> tuple[str, str, str, str]:
         return constants.GROUP, constants.VERSION, self._namespace, constants.TRAINJOB_PLURAL
 
-    def _pods(self) -> list[k8s.V1Pod]:
-        """The newest pod of each node, in order; none where the cluster does not say."""
+    def _pods(self) -> dict[int, k8s.V1Pod]:
+        """The newest pod of each node; none where the cluster does not say."""
         selector = constants.POD_LABEL_SELECTOR.format(trainjob_name=self.name)
         try:
             found = self._core.list_namespaced_pod(
                 self._namespace, label_selector=selector, _request_timeout=kube.LIMITS
             ).items
         except _TROUBLE:
-            return []
+            return {}
         found.sort(key=lambda pod: pod.metadata.creation_timestamp)
-        newest = {_index(pod): pod for pod in found}
-        return [newest[index] for index in sorted(newest)]
+        return {int(pod.metadata.labels[constants.JOB_INDEX_LABEL]): pod for pod in found}
 
-    def _tell(self, pods: Iterable[k8s.V1Pod]) -> None:
-        for pod in pods:
-            if _index(pod) != 0:
-                continue
-            for line in self._log.more(pod):
-                print(line, file=sys.stderr, flush=True)
-                if line.startswith(_SAID) and not line.startswith(_CRASHED):
-                    # The same would happen again each time Kubernetes starts the nodes anew.
-                    raise PipelineError(line.removeprefix(_SAID))
+    def _tell(self, first: k8s.V1Pod | None) -> None:
+        for line in self._log.more(first) if first else []:
+            print(line, file=sys.stderr, flush=True)
+            if line.startswith(_SAID) and not line.startswith(_CRASHED):
+                # The same would happen again each time Kubernetes starts the nodes anew.
+                raise PipelineError(line.removeprefix(_SAID))
 
     def _note(self, job: Json) -> None:
         """Say once when the job waits for its queue, and when it goes on."""
@@ -280,17 +278,13 @@ def _true_condition(job: Json, *types: str) -> Json | None:
     return next(true, None)
 
 
-def _index(pod: k8s.V1Pod) -> int:
-    return int(pod.metadata.labels[constants.JOB_INDEX_LABEL])
-
-
-def _failure(name: str, condition: Json, pods: Iterable[k8s.V1Pod]) -> TrainingFailed:
+def _failure(name: str, condition: Json, pods: Mapping[int, k8s.V1Pod]) -> TrainingFailed:
     """The reason in one line: the job's, and of the first node that failed the container's."""
     line = f"TrainJob {name} failed: {condition.get('message') or condition.get('reason')}"
-    for pod in pods:
+    for index, pod in sorted(pods.items()):
         for container in pod.status.container_statuses or []:
             ended = container.state.terminated or container.last_state.terminated
-            if ended and ended.exit_code:
+            if ended and ended.exit_code not in (0, _STOPPED):
                 reason = f"{ended.reason}, exit code {ended.exit_code}"
-                return TrainingFailed(f"{line}; node {_index(pod)}: {reason}", ended.exit_code)
+                return TrainingFailed(f"{line}; node {index}: {reason}", ended.exit_code)
     return TrainingFailed(line, 1)

@@ -84,13 +84,15 @@ def environment(passed: Sequence[Json], own: Mapping[str, str], home: Path) -> l
     """Variables of the nodes: what KFP passed through, and what only the task's own pod knows.
 
     A credential goes on as a reference to its secret alone. A field of the task's pod, such as the
-    run's id, is no field of the nodes' pods, so its value goes on.
+    run's id, is no field of the nodes' pods, so its value goes on. What is empty does not: until
+    version 0.19.3 Kueue writes a job back without it, and Trainer forbids that as a change.
     """
     found: dict[str, Json] = {}
+    known = list(_HANDED_ON)
     for variable in passed:
         name = variable["name"]
         if "fieldRef" in variable.get("valueFrom", {}):
-            found[name] = {"name": name, "value": own.get(name, "")}
+            known.append(name)
         elif name not in _CREDENTIALS or "valueFrom" in variable:
             found[name] = variable
     bare = [name for name in _CREDENTIALS if name in own]
@@ -99,8 +101,8 @@ def environment(passed: Sequence[Json], own: Mapping[str, str], home: Path) -> l
             f"{bare[0]} is not from a secret, and nodes get no password in clear; "
             "name ranzcr-mlflow: [train] under the profile's secrets"
         )
-    for name in _HANDED_ON:
-        if name in own:
+    for name in known:
+        if own.get(name):
             found[name] = {"name": name, "value": own[name]}
     return [*found.values(), {"name": "RANZCR_HOME", "value": str(home)}]
 

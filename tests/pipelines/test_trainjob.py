@@ -149,6 +149,15 @@ def test_nodes_get_mlflow_by_its_address_and_secrets_by_reference_alone(monkeypa
     assert "hunter2" not in json.dumps(made)
 
 
+def test_nodes_get_no_empty_variable(monkeypatch):
+    """Kueue 0.19.2 writes a TrainJob back without empty values, and Trainer forbids the change."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", "")
+    field = {"name": "POD_LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}
+    made = build(passed(env=[*passed().env, field]))
+    names = {one["name"] for one in made["spec"]["trainer"]["env"]}
+    assert not names & {"MLFLOW_RUN_ID", "POD_LABEL"}
+
+
 def test_a_password_in_clear_is_refused():
     with pytest.raises(ConfigError, match=r"MLFLOW_TRACKING_PASSWORD is not from a secret.*train"):
         build(passed(env=[{"name": "MLFLOW_TRACKING_PASSWORD", "value": "hunter2"}]))
@@ -250,6 +259,17 @@ def test_the_nodes_exit_code_and_reason_are_the_tasks(cluster, job, capfd):
     line = "train: TrainJob train-x failed: jobset failed; node 1: OOMKilled, exit code 137\n"
     assert capfd.readouterr().err == line
     assert not cluster.jobs
+
+
+def test_the_exit_code_is_known_after_kubernetes_has_deleted_the_pods(cluster, job, capfd):
+    cluster.looks = [
+        Look(codes={0: (143, "Error"), 1: (137, "OOMKilled")}),
+        Look(("Failed", "jobset failed"), swept=True),
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        _train(job)
+    assert stopped.value.code == 137
+    assert "node 1: OOMKilled, exit code 137" in capfd.readouterr().err
 
 
 def test_a_deadline_is_told(cluster, job):

@@ -26,12 +26,14 @@ class Look:
         says: new lines of node 0.
         codes: with which exit codes and reasons the nodes have ended, by node.
         restarted: node 0 has a new pod.
+        swept: Kubernetes has deleted the pods of nodes, as it does when a job has failed.
     """
 
     condition: tuple[str, str] | None = None
     says: tuple[str, ...] = ()
     codes: dict[int, tuple[int, str]] = field(default_factory=dict)
     restarted: bool = False
+    swept: bool = False
 
 
 @dataclass
@@ -54,6 +56,7 @@ class TrainerServer(KubeServer):
         self._said: list[list[str]] = [[]]  # lines of node 0, by pod
         self._codes: dict[int, tuple[int, str]] = {}
         self._lines = 0
+        self._swept = False
 
     def answer(self, request: Request) -> Answer:
         if request.path.startswith("/apis/trainer.kubeflow.org") and self.installed:
@@ -85,6 +88,7 @@ class TrainerServer(KubeServer):
             self._said.append([])
         self._said[-1] += map(self._stamped, look.says)
         self._codes |= look.codes
+        self._swept = look.swept
         conditions = []
         if look.condition:
             kind, message = look.condition
@@ -105,7 +109,8 @@ class TrainerServer(KubeServer):
 
     def _pods(self, request: Request, namespace: str) -> Answer:
         zero = [(0, attempt) for attempt in range(len(self._said))]
-        pods = [self._pod(*which) for which in [*zero, (1, 0)]] if self.jobs else []
+        pods = [self._pod(*which) for which in [*zero, (1, 0)]]
+        pods = pods if self.jobs and not self._swept else []
         listed = k8s.V1PodList(items=pods)
         return as_answer(k8s.ApiClient().sanitize_for_serialization(listed))
 
