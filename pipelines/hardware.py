@@ -1,7 +1,7 @@
 """Profiles and providers: what each stage runs on, typed, frozen, a typo is an error with a name.
 
 profiles/<name>.yaml   which hardware there is and which stage gets which; may `extends:` another
-providers/<name>.yaml  the nodes of one kind of cluster: their labels and taints, and nothing else
+providers/<name>.yaml  the nodes of one kind of cluster: labels, taints, and whether they scale
 """
 
 from __future__ import annotations
