@@ -43,6 +43,14 @@ def inside(host: DockerHost, images: dict[str, str]):
     return _inside
 
 
+def test_a_container_keeps_to_its_share_of_the_cores(host, images):
+    code = "from ranzcr.cores import limit_torch; limit_torch(); import torch; "
+    command = ("python", "-c", code + "print(torch.get_num_threads())")
+    with host.container(images["ranzcr"], *command, nano_cpus=10**9) as container:
+        assert container.wait()["StatusCode"] == 0, container.logs().decode()
+        assert container.logs().decode().split() == ["1"]
+
+
 @pytest.fixture(scope="module")
 def journal(host: DockerHost, images: dict[str, str]) -> Iterator[str]:
     """An MLflow server from its image, on SQLite and a folder."""
