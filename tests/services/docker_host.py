@@ -112,7 +112,8 @@ def serving() -> Iterator[DockerHost]:
             *("--pidfile", folder / "pid", "--host", f"unix://{folder}/socket"),
         ]
         log = folder / "dockerd.log"
-        with _unmounting(folder / "run" / "netns" / "default"), running(command, log):
+        namespace = folder / "run" / "netns" / "default"  # of the network, which a daemon leaves
+        with _unmounting(namespace), running(command, log):
             host = DockerHost(f"unix://{folder}/socket")
             wait_until((folder / "socket").exists, f"dockerd; see {log}")
             wait_until(host.client.ping, f"dockerd; see {log}")
@@ -152,19 +153,20 @@ def _pip_setting(name: str) -> list[str]:
 
 
 @contextmanager
-def _unmounting(namespace: Path) -> Iterator[None]:
-    """Afterwards unmount the containers' network namespace, which a daemon leaves behind."""
+def _unmounting(place: Path) -> Iterator[None]:
+    """Afterwards unmount what is left there, or the folder around it could not be deleted."""
     try:
         yield
     finally:
-        if namespace.exists():
-            subprocess.run(["umount", namespace], check=True)
+        if os.path.ismount(place):
+            subprocess.run(["umount", place], check=True)
 
 
 def _make_bases(host: DockerHost, root: Path) -> None:
     options = ("--variant=minbase", f"--include={PACKAGES}")
     command = ["debootstrap", *options, _codename(), root, _mirror()]
-    done = subprocess.run(command, capture_output=True, text=True)
+    with _unmounting(root / "proc"):  # where debootstrap is stopped amid it
+        done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
     (root / "etc/apt/sources.list").write_text("")  # the mirror is this machine's
     for waste in WASTE:
