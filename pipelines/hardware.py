@@ -13,10 +13,10 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
-import yaml
 
 from pipelines.conventions import POOLS, QUEUES, SECRETS
 from ranzcr.errors import ConfigError, nearest
+from ranzcr.yaml_files import merged, read_settings
 
 PROFILES = Path(__file__).with_name("profiles")
 PROVIDERS = Path(__file__).with_name("providers")
@@ -203,15 +203,11 @@ def _read(name: str, folder: Path, kind: str, seen: tuple[Path, ...] = ()) -> di
     path = _locate(name, folder, kind)
     if path in seen:
         raise ConfigError(f"{path}: extends itself; remove one extends")
-    try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(own, dict):
-        raise ConfigError(f"{path}: expected settings as key: value, found {type(own).__name__}")
-    base = own.pop("extends", None)
-    merged = _merge(_read(str(base), folder, kind, (*seen, path)), own) if base else own
-    return {**merged, "name": path.stem}
+    settings = read_settings(path)
+    base = settings.pop("extends", None)
+    if base:
+        settings = merged(_read(str(base), folder, kind, (*seen, path)), settings)
+    return {**settings, "name": path.stem}
 
 
 def _locate(name: str, folder: Path, kind: str) -> Path:
@@ -222,15 +218,6 @@ def _locate(name: str, folder: Path, kind: str) -> Path:
     if name not in _names(folder):
         raise ConfigError(f"no {kind} {name!r}; known: {', '.join(_names(folder))}")
     return folder / f"{name}.yaml"
-
-
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` over `base`, mapping by mapping; any other value is replaced whole."""
-    merged = dict(base)
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _validate(model: type[Model], content: Mapping[str, Any], where: str) -> Model:

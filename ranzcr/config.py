@@ -17,6 +17,7 @@ import yaml
 
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import hash_json
+from ranzcr.yaml_files import merged, read_settings
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 
@@ -185,13 +186,7 @@ def _read(name: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, dict[str
     if path in seen:
         chain = " -> ".join(step.stem for step in (*seen, path))
         raise ConfigError(f"{path}: extends itself ({chain}); remove one extends")
-    try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not YAML: {problem}") from None
-    if not isinstance(own, dict):
-        raise ConfigError(f"{path}: expected settings as key: value, found {type(own).__name__}")
+    own = read_settings(path)
     extends = own.pop("extends", None)
     own.setdefault("name", path.stem)
     if extends is None:
@@ -201,7 +196,7 @@ def _read(name: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, dict[str
     _, base = _read(extends, (*seen, path))
     base.pop("about", None)
     own["parent"] = extends
-    return path, _merge(base, own)
+    return path, merged(base, own)
 
 
 def _locate(name: str | Path, beside: Path | None) -> Path:
@@ -216,15 +211,6 @@ def _locate(name: str | Path, beside: Path | None) -> Path:
         if folder is not None and (folder / f"{name}.yaml").is_file():
             return (folder / f"{name}.yaml").resolve()
     raise ConfigError(f"no experiment {str(name)!r}; {nearest(str(name), names())}")
-
-
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` over `base`, mapping by mapping; any other value, a recipe too, is replaced whole."""
-    merged = dict(base)
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent
 # A room may import those above it in this list, and itself.
 LAYERS = (
     {"errors"},
-    {"cores", "files", "labels", "home", "progress"},
+    {"cores", "files", "labels", "home", "progress", "yaml_files"},
     {"config", "predictions", "soft_labels"},
     {"data", "models", "ensemble"},
     {"training", "inference"},

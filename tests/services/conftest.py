@@ -70,11 +70,21 @@ def mlflow_server(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[postgres.Cluster]:
     """A real PostgreSQL, empty."""
+    yield from _postgresql()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[postgres.Cluster]:
+    """Another of a file's own, which its tests may stop."""
+    yield from _postgresql()
+
+
+def _postgresql() -> Iterator[postgres.Cluster]:
     binaries = postgres.binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (/usr/lib/postgresql/*/bin); apt install it")
-    with postgres.serving(binaries) as cluster:
-        yield cluster
+    with postgres.serving(binaries) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import json
 import boto3
 import mlflow
 import mlflow_pods
-import postgres
 import psycopg2
 import pytest
 import swift
@@ -15,15 +14,6 @@ from manifests import needs_kubectl, pods_of, render
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 pytestmark = needs_kubectl
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    binaries = postgres.binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (/usr/lib/postgresql/*/bin); apt install it")
-    with postgres.serving(binaries) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -31,16 +31,6 @@ pytestmark = needs_kubectl
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A PostgreSQL of our own, since a test stops it."""
-    binaries = postgres.binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL is not installed (/usr/lib/postgresql/*/bin); apt install it")
-    with postgres.serving(binaries) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def pods():
     return pods_of(render("eks"), "Deployment/mlflow")
 

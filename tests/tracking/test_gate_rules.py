@@ -60,7 +60,7 @@ def test_rules_survive_the_way_to_a_component(write):
         ("latency: {at_most: .nan}", "latency.at_most: "),
         ("lb: yes please", "lb: .*; found 'yes please'"),
         ("cv: [", "not YAML"),
-        ("- cv", "expected gate: settings, found list"),
+        ("- cv", "expected settings as key: value, found list"),
     ],
 )
 def test_what_is_wrong_is_one_line(write, text, words):

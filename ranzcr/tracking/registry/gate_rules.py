@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 
 from ranzcr.errors import ConfigError, nearest
+from ranzcr.yaml_files import read_settings
 
 DEFAULT = Path(__file__).with_name("gates.yaml")
 
@@ -83,14 +83,9 @@ def load(file: Path | None = None, *, min_auc: float | None = None) -> Rules:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return read_settings(file)
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; the packaged gates are {DEFAULT}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: expected gate: settings, found {type(content).__name__}")
-    return content
 
 
 def _validate(content: Mapping[str, Any], where: str) -> Rules:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -24,6 +23,7 @@ from ranzcr.tracking.accounts import Accounts, Json
 from ranzcr.tracking.registry.candidates import CANDIDATES
 from ranzcr.tracking.registry.ledger import PRODUCTION
 from ranzcr.tracking.roles import ADMIN, EDIT, GRANTS, READ, ROLES
+from ranzcr.yaml_files import read_settings
 
 _EXPERIMENT, _MODEL = "experiment", "registered_model"  # MLflow's words for the resources' types
 _WEAKEST_FIRST = ("DENY", "NO_PERMISSIONS", READ, "USE", EDIT, "MANAGE")
@@ -95,14 +95,7 @@ def set_up(
 
 def read(file: Path) -> dict[str, Member]:
     """The members by name. Raises ConfigError for a typo or a password that is not there."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:  # its text would show the line
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{file}: {line}not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigError(f"{file}: not YAML") from None
-    content = content if isinstance(content, dict) else {}
+    content = read_settings(file)
     _known_keys(content, ("users",), str(file))
     if not isinstance(content.get("users"), dict):
         raise ConfigError(f"{file}: expected `users:` with a line per user")

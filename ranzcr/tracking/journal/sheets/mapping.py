@@ -18,6 +18,7 @@ from ranzcr.tracking.journal.sheets import cells, fields
 from ranzcr.tracking.journal.sheets.fields import PERCENT, SKIP, Field
 from ranzcr.tracking.journal.sheets.header import Names, Table
 from ranzcr.tracking.tables import table, to_text
+from ranzcr.yaml_files import read_settings
 
 _NEAR = 0.87  # how like a known name a header must be, 0 to 1
 _SHORT = 4  # characters; of shorter words too many are alike: fold, folds
@@ -222,12 +223,9 @@ def _kind(found: Table, targets: Pairs[str, str]) -> str:
 def _load(file: Path) -> dict:
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; write one with --write-map")
-    try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not YAML ({' '.join(str(error).split())[:200]})") from None
+    told = read_settings(file)
     known = ("source", "kind", "columns")
-    if not isinstance(told, dict) or not isinstance(told.get("columns"), dict):
+    if not isinstance(told.get("columns"), dict):
         raise ConfigError(f"{file}: expected `columns:` with a line `column: what it is` for each")
     for key in told:
         if key not in known:
