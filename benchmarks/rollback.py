@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from ranzcr.registry import candidates, ledger, registry
+from ranzcr.registry.candidates import CANDIDATES
+from ranzcr.registry.sealed import seal
 from ranzcr.tracking import server
-from ranzcr.tracking.registry import candidates, ledger, registry
-from ranzcr.tracking.registry.candidates import CANDIDATES
-from ranzcr.tracking.registry.sealed import seal
 
 ALLOWED = 5.0  # seconds
 RANZCR = Path(sys.executable).parent / "ranzcr"

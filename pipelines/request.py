@@ -239,6 +239,6 @@ def _resolved(names: Sequence[str], overrides: Sequence[str]) -> list[Experiment
 
 
 def _rules(gates: Path | None, min_auc: float | None) -> str:
-    from ranzcr.tracking.registry import gate_rules
+    from ranzcr.registry import gate_rules
 
     return gate_rules.load(gates, min_auc=min_auc).to_json()

@@ -12,8 +12,8 @@ from ranzcr.data import drift
 from ranzcr.data.dataset import Dataset
 from ranzcr.labels import UID
 from ranzcr.predictions import Origin, Predictions
+from ranzcr.registry import gate_rules, registry
 from ranzcr.stages import register
-from ranzcr.tracking.registry import gate_rules, registry
 
 
 def write_folders(folder: Path, dataset: Path) -> tuple[Path, Path]:

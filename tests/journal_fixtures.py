@@ -6,12 +6,14 @@ import json
 import shutil
 import sqlite3
 
+import journal_runs
 import numpy as np
 import pytest
+from journal_runs import row
 
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
-from ranzcr.tracking.registry.gates import Gate, GateReport
+from ranzcr.registry.gates import Gate, GateReport
 
 PASSED = GateReport((Gate("cv", True, 0.8, 0.5, "good"),))
 
@@ -117,8 +119,8 @@ def candidate(journal, ensemble_folder, blend_folder, tmp_path):
 
 def register_copy(ensemble, folder, blend, report=PASSED):
     """Register a copy of an ensemble, made at `folder`, whose name is all that differs."""
+    from ranzcr.registry import registry
     from ranzcr.tracking import context
-    from ranzcr.tracking.registry import registry
 
     if not folder.exists():
         shutil.copytree(ensemble, folder)
@@ -152,3 +154,42 @@ def three(tmp_path, monkeypatch, _registered):
     """A journal with candidates 1, 2 and 3, registered by Ada; its client."""
     monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
     return _copy_of(_registered, tmp_path / "home", monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory, migrated):
+    """The database of `filled`: writing it takes seconds, so tests copy it."""
+    home = tmp_path_factory.mktemp("filled")
+    shutil.copy(migrated, home / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANZCR_HOME", str(home))
+        patch.delenv("RANZCR_CODE", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        journal_runs.single("b7v3_001", 0.9, 0.85, 0.94)
+        journal_runs.single("kdb3v3_b71_001", 0.91)
+        journal_runs.pseudo()
+        journal_runs.ensemble({"b7v3_001": 0.25, "kdb3v3_b71_001": 0.75}, 0.92)
+    with sqlite3.connect(home / "mlflow.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch, _filled):
+    """Two single models, one set of soft labels, one ensemble; the client of their journal."""
+    return _copy_of(_filled, tmp_path / "home", monkeypatch)
+
+
+@pytest.fixture
+def journal_of(request):
+    """Adds rows as an importer writes them, started one second after another; their ids.
+
+    They go to the test's journal, which is empty unless the test fills it.
+    """
+    name = "filled" if "filled" in request.fixturenames else "journal"
+    client = request.getfixturevalue(name)
+
+    def add(*rows):
+        return [row(client, 1000 * place, **told) for place, told in enumerate(rows, 1)]
+
+    return add

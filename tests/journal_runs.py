@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from ranzcr import config
+from ranzcr.journal.entries import Entry
 from ranzcr.tracking import context, server
-from ranzcr.tracking.journal.entries import Entry
 
 DIGEST = "d" * 64
 

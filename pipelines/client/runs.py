@@ -14,7 +14,7 @@ from kfp_server_api import V2beta1Run as Run
 from pipelines.client.connection import Kfp, where
 from pipelines.client.failures import NoAnswerError, NotFoundError
 from ranzcr.errors import ClusterError, ConfigError, PipelineError, nearest
-from ranzcr.tracking.tables import table, to_text
+from ranzcr.tables import table, to_text
 
 SUCCEEDED = "SUCCEEDED"
 TERMINAL = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")

@@ -20,8 +20,8 @@ from pipelines import hardware, kube
 from pipelines.doctor import nodes, objects, operators, reach
 from pipelines.doctor.cluster import Check, Cluster
 from pipelines.doctor.wants import Wants
+from ranzcr.checkup import FAIL, OK, SKIP, WARN, CheckError, Finding
 from ranzcr.errors import RanzcrError
-from ranzcr.tracking.doctor.checkup import FAIL, OK, SKIP, WARN, CheckError, Finding
 
 __all__ = ["Check", "Finding", "checks", "examine"]
 

@@ -11,7 +11,7 @@ from kubernetes import client as k8s
 
 from pipelines import kube
 from pipelines.client import connection, settings
-from ranzcr.tracking.doctor.checkup import CheckError
+from ranzcr.checkup import CheckError
 
 KFP, KUBERNETES, NAMESPACE = "Kubeflow Pipelines", "Kubernetes", "namespace"  # names of checks
 APPLY = "apply the manifests of k8s/ (docs/cluster.md)"

@@ -11,8 +11,8 @@ from pipelines.conventions import POOL_LABEL
 from pipelines.doctor.cluster import KUBERNETES, Check, Cluster
 from pipelines.doctor.wants import Wants
 from pipelines.hardware import Hardware, Provider
+from ranzcr.checkup import WARN, CheckError
 from ranzcr.errors import nearest
-from ranzcr.tracking.doctor.checkup import WARN, CheckError
 
 _KARPENTER = "karpenter.sh"
 _OWN = "node.kubernetes.io/"  # taints that Kubernetes sets for a while: not-ready, unschedulable

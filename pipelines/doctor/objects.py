@@ -11,7 +11,7 @@ from pipelines import conventions, kube
 from pipelines.client import registry
 from pipelines.doctor.cluster import APPLY, KUBERNETES, NAMESPACE, Check, Cluster
 from pipelines.doctor.wants import Wants
-from ranzcr.tracking.doctor.checkup import WARN, CheckError, require
+from ranzcr.checkup import WARN, CheckError, require
 
 _OPTIONAL = "ranzcr-kaggle"  # a Secret for data of kaggle:NAME alone
 _SHARED, _OF_A_NODE = "ReadWriteMany", "ReadWriteOnce"

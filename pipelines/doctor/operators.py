@@ -9,8 +9,8 @@ from kubernetes import client as k8s
 
 from pipelines.doctor.cluster import APPLY, Check, Cluster
 from pipelines.doctor.wants import Wants
+from ranzcr.checkup import FAIL, WARN, CheckError, require
 from ranzcr.errors import nearest
-from ranzcr.tracking.doctor.checkup import FAIL, WARN, CheckError, require
 
 _KUEUE, _KSERVE = "kueue.x-k8s.io", "serving.kserve.io"
 

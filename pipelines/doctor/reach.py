@@ -9,7 +9,7 @@ from kubernetes import client as k8s
 from pipelines.client import runs
 from pipelines.doctor.cluster import APPLY, KFP, KUBERNETES, NAMESPACE, Check, Cluster
 from pipelines.doctor.wants import Wants
-from ranzcr.tracking.doctor.checkup import WARN, CheckError
+from ranzcr.checkup import WARN, CheckError
 
 
 def checks(cluster: Cluster, wants: Wants) -> list[Check]:

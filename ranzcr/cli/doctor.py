@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ranzcr.tracking.doctor import Finding
+    from ranzcr.doctor import Finding
 
 
 def doctor(
@@ -56,7 +56,7 @@ def doctor(
 def _examine_mlflow(uri: str | None, artifact_mb: int) -> None:
     import os
 
-    from ranzcr.tracking import doctor as examination
+    from ranzcr import doctor as examination
     from ranzcr.tracking import server
 
     if uri is not None:
@@ -73,8 +73,8 @@ def _examine_cluster(profile: str | None, provider: str | None, image: str | Non
 
 def _tell(findings: Iterator[Finding], total: int) -> None:
     """Print them when all are made; exit code 2 where one is a failure."""
+    from ranzcr import doctor as examination
     from ranzcr.progress import track
-    from ranzcr.tracking import doctor as examination
 
     found = list(track(findings, "checks", total=total))
     typer.echo(examination.render(found), nl=False)

@@ -51,8 +51,8 @@ def journal_show(
 
     Example: ranzcr journal show --kind single --where "lb_public>0.96" --sort gpu_hours:asc
     """
-    from ranzcr.tracking.journal import journal as record
-    from ranzcr.tracking.journal import show
+    from ranzcr.journal import rows as record
+    from ranzcr.journal import show
 
     found = record.select(where=where or (), kind=kind, sort=sort, limit=limit)
     form = output_format or (output and output.suffix.lstrip(".")) or "table"
@@ -76,7 +76,7 @@ def journal_diff(
 
     Example: ranzcr journal diff smoke_a smoke_b --data dataset
     """
-    from ranzcr.tracking.journal import diff
+    from ranzcr.journal import diff
 
     typer.echo(diff.render(diff.compare(a, b, dataset)), nl=False)
 
@@ -90,7 +90,7 @@ def journal_note(
 
     Example: ranzcr journal note smoke_a "the 12th epoch adds nothing"
     """
-    from ranzcr.tracking.journal import notes
+    from ranzcr.journal import notes
 
     run_id = notes.note(run, text)
     typer.echo(f"{run}: note written to run {run_id}")
@@ -105,7 +105,7 @@ def journal_decide(
 
     Example: ranzcr journal decide smoke_a "keep as teacher"
     """
-    from ranzcr.tracking.journal import notes
+    from ranzcr.journal import notes
 
     run_id = notes.decide(run, decision)
     typer.echo(f"{run}: decision written to run {run_id}")
@@ -124,7 +124,7 @@ def journal_views(
 
     Example: ranzcr journal views --folds-of smoke_a
     """
-    from ranzcr.tracking.journal import views
+    from ranzcr.journal import views
 
     done = views.provision(folds_of or ())
     for link in done.links:
@@ -149,7 +149,7 @@ def journal_lineage(
 
     Example: ranzcr journal lineage champion --format html -o champion.html
     """
-    from ranzcr.tracking.journal import lineage
+    from ranzcr import lineage
 
     found = lineage.trace(name)
     if output is None:
@@ -181,7 +181,7 @@ def journal_import(
 
     Example: ranzcr journal import journal.xlsx --sheet Experiments --dry-run
     """
-    from ranzcr.tracking.journal.sheets import importing, mapping
+    from ranzcr.journal.sheets import importing, mapping
 
     if write_map is not None:
         table, told = importing.load(file, map_file=map_file, kind=kind, sheet=sheet)
@@ -202,7 +202,7 @@ def journal_export(
 
     Example: ranzcr journal export journal.xlsx
     """
-    from ranzcr.tracking.journal.sheets import exporting
+    from ranzcr.journal.sheets import exporting
 
     rows = exporting.run(file, kind)
     typer.echo(f"{file}: {rows} rows")
@@ -237,7 +237,7 @@ def lb_set(
 
     Example: ranzcr lb set b7v3_001 --public 0.968 --private 0.969
     """
-    from ranzcr.tracking.journal import notes
+    from ranzcr.journal import notes
 
     run_id = notes.set_lb(run, public=public, private=private)
     typer.echo(f"{run}: leaderboard scores written to run {run_id}")
@@ -252,7 +252,7 @@ def ui(
     """
     import os
 
-    from ranzcr.tracking.journal import ui as pages_of_mlflow
+    from ranzcr.journal import ui as pages_of_mlflow
 
     pages = pages_of_mlflow.command(port)
     typer.echo(pages.link)

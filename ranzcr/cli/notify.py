@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ranzcr.tracking.notify.webhooks import Tell
+    from ranzcr.notify.webhooks import Tell
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -22,8 +22,8 @@ def test() -> None:
 
     Example: ranzcr notify test
     """
+    from ranzcr.notify import notify
     from ranzcr.tracking import provenance
-    from ranzcr.tracking.notify import notify
 
     _to_chat()(notify.Event("ranzcr can write here", (("by", provenance.author()),)))
     typer.echo("sent")
@@ -43,7 +43,7 @@ def poll(
     import time
 
     from ranzcr.errors import TrackingError
-    from ranzcr.tracking.notify import notify, polling
+    from ranzcr.notify import notify, polling
 
     tell, said = _to_chat(), ""
     if once:
@@ -69,7 +69,7 @@ def serve(
 
     Example: ranzcr notify serve --host 0.0.0.0 --port 8089
     """
-    from ranzcr.tracking.notify import webhooks
+    from ranzcr.notify import webhooks
 
     receiver = webhooks.Receiver(_secret(), _to_chat())
     with webhooks.Server(receiver, host, port) as server:
@@ -87,7 +87,7 @@ def register(
 
     Example: ranzcr notify register https://hooks.example.com/
     """
-    from ranzcr.tracking.notify import webhooks
+    from ranzcr.notify import webhooks
 
     done = webhooks.register(url, _secret())
     typer.echo(f"webhook {webhooks.NAME} {'created' if done.created else 'changed'}")
@@ -100,20 +100,20 @@ def _to_chat() -> Tell:
     """Posts to the receiver that the environment names; it must name one."""
     from functools import partial
 
-    from ranzcr.tracking.notify import notify
+    from ranzcr.notify import notify
 
     return partial(notify.post, _required(notify.URL))
 
 
 def _secret() -> str:
-    from ranzcr.tracking.notify import webhooks
+    from ranzcr.notify import webhooks
 
     return _required(webhooks.SECRET)
 
 
 def _required(name: str) -> str:
     from ranzcr.errors import ConfigError
-    from ranzcr.tracking.notify import notify
+    from ranzcr.notify import notify
 
     found = notify.secret(name)
     if not found:

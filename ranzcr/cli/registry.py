@@ -23,7 +23,7 @@ def registry_list() -> None:
 
     Example: ranzcr registry list
     """
-    from ranzcr.tracking.registry import registry_tables
+    from ranzcr.registry import registry_tables
 
     typer.echo(registry_tables.render(), nl=False)
 
@@ -34,7 +34,7 @@ def registry_show(version: CandidateVersion) -> None:
 
     Example: ranzcr registry show champion
     """
-    from ranzcr.tracking.registry import registry_tables
+    from ranzcr.registry import registry_tables
 
     typer.echo(registry_tables.describe(version), nl=False)
 
@@ -51,8 +51,8 @@ def registry_gate(
 
     Example: ranzcr registry gate 1 --waive latency --why "served on a GPU"
     """
-    from ranzcr.tracking.registry import gates, registry_tables
-    from ranzcr.tracking.registry import registry as models
+    from ranzcr.registry import gates, registry_tables
+    from ranzcr.registry import registry as models
 
     if (waive is None) != (why is None):
         raise ConfigError("give --waive GATE and --why TEXT together")
@@ -71,7 +71,7 @@ def registry_promote(version: CandidateVersion, why: Why) -> None:
 
     Example: ranzcr registry promote 2 --why "0.004 better, no label worse"
     """
-    from ranzcr.tracking.registry import registry as models
+    from ranzcr.registry import registry as models
 
     typer.echo(models.promote(version, why=why).told)
 
@@ -84,7 +84,7 @@ def registry_approve(version: CandidateVersion, why: Why) -> None:
 
     Example: ranzcr registry approve challenger --why "read 50 studies with it"
     """
-    from ranzcr.tracking.registry import registry as models
+    from ranzcr.registry import registry as models
 
     typer.echo(models.approve(version, why=why).told)
 
@@ -95,7 +95,7 @@ def registry_reject(version: CandidateVersion, why: Why) -> None:
 
     Example: ranzcr registry reject 2 --why "misses ETTs of the new scanner"
     """
-    from ranzcr.tracking.registry import registry as models
+    from ranzcr.registry import registry as models
 
     rejected = models.reject(version, why=why)
     typer.echo(f"candidate {rejected.version}: rejected")
@@ -107,7 +107,7 @@ def registry_rollback(why: Why) -> None:
 
     Example: ranzcr registry rollback --why "misses ETTs of the new scanner"
     """
-    from ranzcr.tracking.registry import registry as models
+    from ranzcr.registry import registry as models
 
     typer.echo(models.rollback(why=why).told)
 
@@ -122,7 +122,7 @@ def registry_verify(
 
     Example: ranzcr registry verify --content
     """
-    from ranzcr.tracking.registry import verification
+    from ranzcr.registry import verification
 
     done = verification.verify(content=content)
     for finding in done.findings:
@@ -139,7 +139,7 @@ def registry_ledger() -> None:
 
     Example: ranzcr registry ledger
     """
-    from ranzcr.tracking.registry import ledger
+    from ranzcr.registry import ledger
 
     typer.echo(ledger.render(), nl=False)
 
@@ -156,7 +156,7 @@ def registry_setup_roles(
 
     Example: ranzcr registry setup-roles roles.yaml --dry-run
     """
-    from ranzcr.tracking.registry import role_setup
+    from ranzcr.registry import role_setup
 
     changes = role_setup.set_up(file, typer.echo, dry_run=dry_run, prune=prune)
     if dry_run or not changes:

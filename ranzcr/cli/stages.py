@@ -263,8 +263,8 @@ def register(
 
     Example: ranzcr register ensemble --blend blend --data dataset -o candidate.json
     """
+    from ranzcr.registry import gate_rules
     from ranzcr.stages import register as stage
-    from ranzcr.tracking.registry import gate_rules
 
     rules = gate_rules.load(gates, min_auc=min_auc)
     result = stage.run(ensemble, output, blend=blend, dataset=dataset, rules=rules)

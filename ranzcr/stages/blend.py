@@ -157,8 +157,8 @@ def _describe(found: Found, test: Predictions | None, method: str) -> dict[str, 
 
 def _write(out: Path, found: Found, test: Predictions | None, described: dict[str, Any]) -> None:
     """Write the blend folder and note it in its run."""
+    from ranzcr.notify import notify
     from ranzcr.tracking import context
-    from ranzcr.tracking.notify import notify
 
     with (
         replacing(out) as beside,

@@ -129,7 +129,7 @@ def _single_run(fold_run_id: str) -> AbstractContextManager[Run | None]:
 
 
 def _tell(run: Run) -> None:
-    from ranzcr.tracking.notify import notify
+    from ranzcr.notify import notify
 
     notify.send_end(run.client, run.run_id)
 

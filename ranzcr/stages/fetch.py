@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ranzcr.files import write_json
+from ranzcr.registry import fetching
+from ranzcr.registry.fetching import Fetched
 from ranzcr.submission import bundle
-from ranzcr.tracking.registry import fetching
-from ranzcr.tracking.registry.fetching import Fetched
 
 
 @dataclass(frozen=True)

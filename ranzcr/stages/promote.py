@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
-from ranzcr.tracking.registry import registry
-from ranzcr.tracking.registry.acts import Promotion
+from ranzcr.registry import registry
+from ranzcr.registry.acts import Promotion
 
 
 def run(candidate: Path, out: Path, *, why: str, who: str = "") -> Promotion:

@@ -13,10 +13,10 @@ from ranzcr.data.dataset import Dataset
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
 from ranzcr.inference import latency
+from ranzcr.registry import gate_rules, judging, registry
+from ranzcr.registry.gate_rules import Rules
 from ranzcr.stages.evaluate import truth_of
 from ranzcr.tracking import context
-from ranzcr.tracking.registry import gate_rules, judging, registry
-from ranzcr.tracking.registry.gate_rules import Rules as Rules
 
 
 @dataclass(frozen=True)

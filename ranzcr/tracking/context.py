@@ -24,8 +24,8 @@ from mlflow.exceptions import MlflowException
 
 from ranzcr.config import Experiment
 from ranzcr.errors import TrackingError
+from ranzcr.notify import notify
 from ranzcr.tracking import outbox, provenance, runs, server, settings, settling
-from ranzcr.tracking.notify import notify
 from ranzcr.tracking.runs import Run
 from ranzcr.tracking.settling import ROOT_KEY
 

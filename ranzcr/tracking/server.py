@@ -23,10 +23,10 @@ import sqlalchemy.exc
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.telemetry import set_telemetry_client
+from mlflow.utils.credentials import get_default_host_creds
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
-from ranzcr.tracking import accounts
 from ranzcr.tracking.place import EXPERIMENT, shown, sqlite_file, tracking_uri
 
 _NO_ANSWER = (requests.ConnectionError, requests.Timeout)
@@ -66,6 +66,11 @@ def client_of(uri: str) -> MlflowClient:
     """A client that asks nothing yet and makes nothing, as `connect` does."""
     _quiet()
     return MlflowClient(uri, registry_uri=uri)
+
+
+def user_name(uri: str) -> str | None:
+    """The user name that requests to `uri` carry, None where they carry none."""
+    return get_default_host_creds(uri).username
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -172,7 +177,7 @@ def _problem(error: Exception, uri: str) -> str:
     if "Invalid Host header" in text:
         return "refuses this host name; start it with --allowed-hosts naming it"
     if status in (401, 403):
-        return _refusal(status, text, accounts.our_name(uri))
+        return _refusal(status, text, user_name(uri))
     if status == 404 and _ENDPOINT.search(text):
         return (
             f"does not know {_endpoint(text)}: it is too old, or another server; upgrade it to "

@@ -52,7 +52,7 @@ def test_it_is_between_0_and_1_and_needs_no_order(rows, seed):
 def test_real_blends_are_within_the_packaged_limit_and_ranks_are_not(real_data):
     from ranzcr import predictions
     from ranzcr.ensemble.score import Truth
-    from ranzcr.tracking.registry import gate_rules
+    from ranzcr.registry import gate_rules
 
     truth = Truth.read(real_data / "ranzcr" / "train.csv")
     files = sorted((real_data / "ranzcr" / "oof").glob("*.csv.gz"))[:3]

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines import launch
 from ranzcr.errors import PipelineError
-from ranzcr.tracking.registry import ledger, registry
+from ranzcr.registry import ledger, registry
 
 
 @pytest.fixture

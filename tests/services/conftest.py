@@ -112,7 +112,7 @@ def team(
     guarded_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Account]:
     """Accounts on `guarded_server` by role: viewer, trainer, approver, admin."""
-    from ranzcr.tracking.registry import role_setup
+    from ranzcr.registry import role_setup
 
     people = {role: account(f"the-{role}") for role in ("viewer", "trainer", "approver")}
     file = tmp_path_factory.mktemp("team") / "roles.yaml"

@@ -13,8 +13,8 @@ import chromium
 from mlflow_servers import MlflowServer
 from playwright.sync_api import Browser, TimeoutError
 
+from ranzcr.journal import views
 from ranzcr.tracking import place
-from ranzcr.tracking.journal import views
 
 WIDTH, HEIGHT = 1600, 720  # pixels
 SECONDS = 15  # for the first run to show

@@ -12,10 +12,10 @@ import swift
 from mlflow_servers import MlflowServer, become
 from typer.testing import CliRunner
 
+from ranzcr import doctor
 from ranzcr.cli import app
 from ranzcr.errors import TrackingError
-from ranzcr.tracking import doctor
-from ranzcr.tracking.registry import role_setup
+from ranzcr.registry import role_setup
 
 OLD = "3.11.1"  # before MLflow's roles
 

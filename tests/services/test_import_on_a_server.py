@@ -5,9 +5,9 @@ from mlflow_servers import MlflowServer
 from proxy import LossyProxy
 
 from ranzcr.errors import TrackingError
+from ranzcr.journal import rows as journal
+from ranzcr.journal.sheets import importing
 from ranzcr.tracking import server
-from ranzcr.tracking.journal import journal
-from ranzcr.tracking.journal.sheets import importing
 
 ROWS = 24
 

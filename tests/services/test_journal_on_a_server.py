@@ -6,8 +6,9 @@ import pytest
 from journal_runs import comparable, row
 
 from ranzcr.errors import TrackingError
+from ranzcr.journal import reading, remote, show
+from ranzcr.journal import rows as journal
 from ranzcr.tracking import server
-from ranzcr.tracking.journal import journal, reading, remote, show
 
 
 @pytest.fixture

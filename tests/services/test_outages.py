@@ -15,8 +15,8 @@ from mlflow_servers import MlflowServer
 from proxy import LossyProxy
 
 from ranzcr import config
+from ranzcr.registry import registry
 from ranzcr.tracking import context, outbox, runs, server
-from ranzcr.tracking.registry import registry
 
 RANZCR = Path(sys.executable).parent / "ranzcr"
 DIGEST = "d" * 64

@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from plugin_emulator import Plugin
 
-from ranzcr import cli, config
-from ranzcr.tracking.journal import journal, lineage
+from ranzcr import cli, config, lineage
+from ranzcr.journal import rows as journal
 
 FOLDS = 2
 RANZCR = Path(sys.executable).parent / "ranzcr"

@@ -11,15 +11,15 @@ from journal_fixtures import PASSED, register_copy
 from mlflow_servers import become
 
 from ranzcr.errors import TrackingError
+from ranzcr.registry import ledger, registry, verification
+from ranzcr.registry.gates import Gate, GateReport
 from ranzcr.tracking import server
-from ranzcr.tracking.registry import ledger, registry, verification
-from ranzcr.tracking.registry.gates import Gate, GateReport
 
 PROMOTE = """
 import sys
 from ranzcr.errors import one_line
 from ranzcr.tracking import server
-from ranzcr.tracking.registry import registry
+from ranzcr.registry import registry
 server.connect()
 print("ready", flush=True)
 sys.stdin.readline()

@@ -8,8 +8,8 @@ from mlflow.server.auth.client import AuthServiceClient
 from mlflow_servers import Account, account, become
 
 from ranzcr.errors import ConfigError, TrackingError
-from ranzcr.tracking import roles, runs, server
-from ranzcr.tracking.registry import role_setup
+from ranzcr.registry import role_setup, roles
+from ranzcr.tracking import runs, server
 
 PRODUCTION, CANDIDATES = "ranzcr-clip", "ranzcr-clip-candidates"
 

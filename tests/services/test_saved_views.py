@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 
 from ranzcr import config
 from ranzcr.errors import TrackingError
+from ranzcr.journal import views
 from ranzcr.tracking import context
-from ranzcr.tracking.journal import views
 
 DIGEST = "d" * 64
 LABELS = ["ETT - Abnormal", "CVC - Normal"]

@@ -18,11 +18,11 @@ from mlflow_servers import MlflowServer
 from processes import free_ports, running, wait_until
 
 from ranzcr.errors import TrackingError
+from ranzcr.notify import webhooks
+from ranzcr.registry import candidates, ledger
+from ranzcr.registry.gates import Gate, GateReport
+from ranzcr.registry.sealed import seal
 from ranzcr.tracking import server
-from ranzcr.tracking.notify import webhooks
-from ranzcr.tracking.registry import candidates, ledger
-from ranzcr.tracking.registry.gates import Gate, GateReport
-from ranzcr.tracking.registry.sealed import seal
 
 SECRET = "a secret of the team"
 RANZCR = Path(sys.executable).parent / "ranzcr"

@@ -7,8 +7,8 @@ import pytest
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_folder
+from ranzcr.registry import candidates
 from ranzcr.stages import fetch
-from ranzcr.tracking.registry import candidates
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from ranzcr.errors import DataError, TrackingError
+from ranzcr.registry import gate_rules, ledger, registry, roles
 from ranzcr.stages import promote, register
-from ranzcr.tracking import roles
-from ranzcr.tracking.registry import gate_rules, ledger, registry
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ranzcr.errors import DataError
+from ranzcr.registry import gate_rules, registry
 from ranzcr.stages import register
 from ranzcr.tracking import server as mlflow_server
-from ranzcr.tracking.registry import gate_rules, registry
 
 
 @pytest.fixture

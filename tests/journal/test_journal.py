@@ -1,0 +1,182 @@
+"""The journal's rows: which, in which order, with what in them."""
+
+import pytest
+from journal_runs import DIGEST, single
+
+from ranzcr import config
+from ranzcr.errors import ConfigError, TrackingError
+from ranzcr.journal import rows as journal
+from ranzcr.tracking import context
+
+
+def names(**asked):
+    return [row["experiment"] for row in journal.select(**asked).rows]
+
+
+def test_best_comes_first_and_what_has_no_score_last(filled):
+    frame = journal.rows()
+    assert list(frame.columns) == journal.COLUMNS
+    assert list(frame.kind) == ["ensemble", "single", "single", "pseudo"]
+    student = frame.iloc[1]
+    assert (student.experiment, student.parent, student.teachers) == (
+        "kdb3v3_b71_001",
+        "b7v3_001",
+        "b7v3_001",
+    )
+    assert student.backbone == "tf_efficientnet_b3.ns_jft_in1k"
+    assert (student["head"], student.image_size) == ("gap", "1024")
+    assert frame.iloc[0].members == "b7v3_001:0.250 kdb3v3_b71_001:0.750"
+
+
+def test_the_promised_columns_come_first():
+    promised = (
+        "kind experiment parent backbone head image_size folds teachers members cv_auc cv_auc_lo "
+        "cv_auc_hi lb_public lb_private gpu_hours decision run_id"
+    )
+    assert journal.COLUMNS[:17] == promised.split()
+
+
+def test_rows_can_be_chosen_sorted_and_limited(filled):
+    assert names(kind="single") == ["kdb3v3_b71_001", "b7v3_001"]
+    assert names(kind="single", sort="experiment") == ["b7v3_001", "kdb3v3_b71_001"]
+    assert len(journal.rows(limit=2)) == 2
+    assert list(journal.rows(sort="teachers").teachers)[-2:] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("cv_auc", ["better", "worse", "none"]),
+        ("cv_auc:asc", ["worse", "better", "none"]),
+        ("auc/ETT", ["worse", "better", "none"]),  # a metric falls, too
+        ("auc/ETT:asc", ["better", "worse", "none"]),
+        ("cfg.data.image_size", ["better", "worse", "none"]),  # 512, 1024, unknown
+        ("cfg.data.image_size:desc", ["worse", "better", "none"]),
+        ("experiment:desc", ["worse", "none", "better"]),
+        ("started", ["better", "worse", "none"]),
+    ],
+)
+def test_any_column_sorts_both_ways_and_what_is_missing_comes_last(journal_of, sort, expected):
+    journal_of(
+        {"name": "better", "metrics": {"cv_auc": 0.9, "auc/ETT": 0.5}, "size": 512},
+        {"name": "worse", "metrics": {"cv_auc": 0.8, "auc/ETT": 0.6}, "size": 1024},
+        {"name": "none"},
+    )
+    assert names(sort=sort) == expected
+
+
+def test_filters_hold_together_over_columns_params_and_metrics(filled):
+    assert names(where=["cv_auc>0.9"]) == ["b7v3_001+kdb3v3_b71_001", "kdb3v3_b71_001"]
+    assert names(where=["cv_auc>0.9", "kind=single"]) == ["kdb3v3_b71_001"]
+    assert names(where=["cfg.model.backbone~b7"]) == ["b7v3_001"]
+    assert names(where=["rows/train=3"]) == ["soft labels of b7v3_001"]
+    assert names(where=["teachers="], kind="single") == ["b7v3_001"]
+    assert names(where=["image_size=1024.0", "state!=failed"], kind="single", limit=1) == [
+        "kdb3v3_b71_001"
+    ]
+
+
+def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
+    row = journal.select(kind="single").rows[0]
+    assert row["state"] == "finished"
+    assert row["started"].startswith("20")
+    assert row["link"].startswith("http://127.0.0.1:5000/#/experiments/")
+    assert row["link"].endswith(f"/runs/{row['run_id']}")
+
+
+def test_a_run_that_failed_says_so(journal_of):
+    journal_of({"name": "cut off", "status": "FAILED"}, {"name": "going on", "status": "RUNNING"})
+    assert {row["state"] for row in journal.select().rows} == {"failed", "running"}
+
+
+def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
+    journal_of({"name": "imported"}, {"name": "imported"})
+    first, second = journal.select().rows
+    assert first["experiment"] == second["experiment"] == "imported"
+    assert {first[name] for name in ("parent", "backbone", "changed", "decision")} == {""}
+    assert first["cv_auc"] is None
+
+
+def test_weights_that_someone_wrote_by_hand_do_not_break_the_journal(journal_of):
+    for weights in ("{broken", "[1]", '{"a": "much"}'):
+        journal_of({"name": "a+b", "tags": {"members": "a,b", "weights": weights}})
+    assert {row["members"] for row in journal.select().rows} == {"a b"}
+
+
+def test_sizes_are_sorted_as_numbers(journal):
+    from ranzcr.journal import rows as shown
+
+    single("b7v3_001", 0.8)  # 1024 px
+    single("r200d_staged", 0.8)  # 512 px
+    assert list(shown.rows(sort="image_size").image_size) == ["512", "1024"]
+
+
+def test_folds_are_no_rows(journal):
+    from ranzcr.journal import rows as shown
+
+    experiment = config.load("b7v3_001")
+    for fold in (0, 1):
+        with context.fold_run(experiment, dataset_digest=DIGEST, fold=fold, labels=["a"]):
+            pass
+    assert list(shown.rows().folds) == ["2"]
+
+
+def test_the_same_experiment_again_stays_one_row(journal):
+    from ranzcr.journal import rows as shown
+
+    single("b7v3_001", 0.8)
+    single("b7v3_001", 0.9)
+    assert list(shown.rows().cv_auc) == [0.9]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        ({"kind": "singel"}, "no kind 'singel' in the journal; did you mean single"),
+        ({"sort": "cv"}, "no column 'cv' in the journal; did you mean cv_auc"),
+        ({"where": ["bakbone=x"]}, "no column 'bakbone' in the journal; did you mean backbone"),
+        ({"where": ["cfg.modl.head=x"]}, "did you mean cfg.model.head"),
+        ({"where": ["auc/ET=1"]}, "did you mean auc/ETT"),
+        ({"where": ["cv_auc"]}, "filter 'cv_auc': expected column, one of"),
+        ({"where": ["cv_auc>"]}, "filter 'cv_auc>': no value after >"),
+        ({"limit": 0}, "limit=0 must be at least 1"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_nearest(journal_of, ask, message):
+    journal_of({"name": "a", "metrics": {"auc/ETT": 0.5}, "params": {"cfg.model.head": "gem"}})
+    with pytest.raises(ConfigError, match=message):
+        journal.select(**ask)
+
+
+def test_no_journal_an_empty_one_and_no_match_are_told_apart(tmp_path, monkeypatch, request):
+    monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "none"))
+    assert journal.select().silence.startswith(f"No journal yet at {tmp_path / 'none'}/mlflow.db")
+    assert not (tmp_path / "none").exists()  # looking makes nothing
+    request.getfixturevalue("journal")
+    assert journal.select().silence.startswith("The journal is empty: run a pipeline")
+    assert journal.select(kind="single").silence == "No run of the journal is as asked.\n"
+
+
+def test_a_name_of_several_runs_is_refused(filled):
+    single("b7v3_001", 0.8, digest="e" * 64)
+    with pytest.raises(TrackingError, match=r"2 runs are named b7v3_001; give one of \w{8} of 20"):
+        journal.resolve("b7v3_001")
+
+
+def test_a_run_is_found_by_its_name_its_id_and_how_that_begins(filled):
+    run_id = journal.resolve("b7v3_001")
+    assert journal.resolve(run_id) == journal.resolve(run_id[:8]) == run_id
+    with pytest.raises(TrackingError, match="no run"):
+        journal.resolve(run_id[:7])
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(filled):
+    with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
+        journal.resolve("b7v3_002")
+
+
+def test_an_empty_journal_knows_no_name(journal):
+    from ranzcr.journal import rows as shown
+
+    with pytest.raises(TrackingError, match="no run 'x': the journal is empty; run a pipeline"):
+        shown.resolve("x")

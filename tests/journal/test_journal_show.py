@@ -1,0 +1,197 @@
+"""The journal as a table, Markdown, a web page, CSV and a workbook."""
+
+import csv
+import io
+import re
+
+import openpyxl
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from ranzcr import cli
+from ranzcr.errors import ConfigError, OutputError
+from ranzcr.journal import notes, show, spreadsheets
+from ranzcr.journal import rows as journal
+from ranzcr.journal.rows import Selection
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+XML_TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), max_size=20)
+
+
+def rendered(form="table", **asked):
+    return show.render(journal.select(**asked), form)
+
+
+def filled_row(**cells):
+    words = dict.fromkeys(journal.COLUMNS, "")
+    return {**words, **dict.fromkeys(journal.SCORES), "link": "http://x/#/1", **cells}
+
+
+def test_the_table_shows_cv_with_its_interval_and_weights(filled):
+    text = rendered()
+    assert "0.9000 [0.850, 0.940]" in text
+    assert "b7v3_001:0.250" in text
+    assert text.index("single") < text.index("pseudo") < text.index("ensemble")
+
+
+def test_the_table_shows_what_runs_and_what_failed_but_not_what_is_done(journal_of):
+    journal_of({"name": "a", "status": "FAILED"}, {"name": "b", "status": "RUNNING"}, {"name": "c"})
+    text = rendered()
+    assert ("failed" in text, "running" in text, "finished" in text) == (True, True, False)
+
+
+def test_many_changes_are_cut_in_a_table_and_whole_in_csv():
+    changes = ", ".join(f"setting_{index}: {index}→{index + 1}" for index in range(20))
+    found = Selection([filled_row(kind="single", changed=changes)], "")
+    assert "setting_2: 2→3, … |" in show.render(found, "md")
+    assert "setting_19" not in show.render(found, "md")
+    assert changes in show.render(found, "csv")
+
+
+def test_csv_has_every_column_and_reads_back(filled):
+    frame = pd.read_csv(io.StringIO(rendered("csv")))
+    assert list(frame.columns) == journal.COLUMNS
+    assert frame.cv_auc[0] == 0.92
+
+
+def test_markdown_is_a_table_per_kind_with_links(filled):
+    lines = rendered("md").splitlines()
+    assert lines[0] == "## single"
+    assert all(line.startswith(("|", "#")) or not line for line in lines)
+    assert re.search(
+        r"\[\w{8}\]\(http://127.0.0.1:5000/#/experiments/\d+/runs/\w{32}\) \|", lines[4]
+    )
+
+
+def test_what_people_wrote_does_not_break_a_line_of_markdown(journal_of):
+    journal_of({"name": "a|b", "tags": {"decision": "two\nlines | \\|"}})
+    (line,) = [line for line in rendered("md").splitlines() if "a\\|b" in line]
+    assert line.endswith(" |")
+    assert "two lines \\| \\\\\\|" in line
+
+
+def test_html_is_one_page_with_what_people_wrote_escaped(filled):
+    notes.decide("b7v3_001", "<script>keep</script> & go")
+    page = rendered("html")
+    assert page.count("<table>") == page.count("</table>") == 3
+    assert "&lt;script&gt;keep&lt;/script&gt; &amp; go" in page
+    assert "<td>0.9000 [0.850, 0.940]</td>" in page
+    assert page.count("<script>") == 1  # ours, which sorts
+    assert not re.search(r"<link|src=|url\(|@import", page)
+
+
+def test_html_has_the_cells_of_markdown(filled):
+    found = journal.select()
+    page = re.sub(r'<a href="(.*?)">(.*?)</a>', r"[\2](\1)", show.render(found, "html"))
+    lines = [line for line in show.render(found, "md").splitlines() if line.startswith("| ")]
+    markdown = [line[2:-2].split(" | ") for line in lines if "---" not in line]
+    cells = [cell.strip() for line in markdown for cell in line]
+    assert re.findall("<t[hd]>(.*?)</t[hd]>", page) == cells
+
+
+@pytest.mark.parametrize("form", ["table", "md", "html"])
+def test_an_empty_journal_says_what_to_do(journal, form):
+    assert "The journal is empty: run a pipeline, or train a fold." in rendered(form)
+
+
+def test_an_empty_journal_is_a_table_without_rows_too(journal, tmp_path):
+    from ranzcr.journal.rows import COLUMNS
+
+    assert rendered("csv") == ",".join(COLUMNS) + "\n"
+    show.write(Selection([], ""), "xlsx", tmp_path / "journal.xlsx")
+    assert openpyxl.load_workbook(tmp_path / "journal.xlsx").active.max_row == 1
+
+
+def test_a_kind_that_others_made_is_shown_last(journal_of):
+    journal_of({"name": "a", "kind": "sweep"}, {"name": "b"})
+    assert re.findall("^## (.*)", rendered("md"), re.MULTILINE) == ["single", "sweep"]
+
+
+def test_a_workbook_has_numbers_links_and_a_heading_that_stays(filled, tmp_path):
+    show.write(journal.select(kind="single"), "xlsx", tmp_path / "journal.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "journal.xlsx").active
+    heading, first = [list(row) for row in sheet.iter_rows(max_row=2)]
+    assert [cell.value for cell in heading] == journal.COLUMNS
+    row = dict(zip(journal.COLUMNS, first, strict=True))
+    assert (row["cv_auc"].value, row["cv_auc"].data_type) == (0.91, "n")
+    assert (row["image_size"].value, row["image_size"].data_type) == (1024, "n")
+    assert row["lb_public"].value is None
+    assert row["link"].hyperlink.target == row["link"].value
+    assert sheet.freeze_panes == "A2"
+    assert sheet.auto_filter.ref == "A1:V3"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "#N/A", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
+def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
+    found = Selection([filled_row(decision=text)], "")
+    show.write(found, "xlsx", tmp_path / "journal.xlsx")
+    cell = openpyxl.load_workbook(tmp_path / "journal.xlsx").active["P2"]
+    assert (cell.value, cell.data_type) == (text, "s")
+
+
+@settings(deadline=None, max_examples=25)
+@given(texts=st.lists(XML_TEXTS, min_size=1, max_size=4))
+def test_a_workbook_gives_back_what_was_written(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("books") / "journal.xlsx"
+    show.write(Selection([filled_row(decision=text) for text in texts], ""), "xlsx", path)
+    sheet = openpyxl.load_workbook(path).active
+    assert [sheet.cell(place, 16).value or "" for place in range(2, len(texts) + 2)] == texts
+
+
+def test_what_a_workbook_cannot_hold_is_a_space(tmp_path):
+    show.write(Selection([filled_row(decision="a\x00\x1bb")], ""), "xlsx", tmp_path / "j.xlsx")
+    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["P2"].value == "a  b"
+
+
+@given(text=TEXTS)
+def test_csv_gives_back_what_was_written_and_runs_none_of_it(text):
+    found = Selection([filled_row(decision=text)], "")
+    lines = list(csv.DictReader(io.StringIO(show.render(found, "csv"), newline="")))
+    cell = lines[0]["decision"]
+    assert spreadsheets.unquoted(cell) == re.sub("\r\n?", "\n", text)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_numbers_below_zero_stay_numbers_in_csv():
+    assert ",-1.5," in show.render(Selection([filled_row(gpu_hours=-1.5)], ""), "csv")
+
+
+def test_an_unknown_format_is_answered_with_the_nearest_and_a_workbook_needs_a_file():
+    with pytest.raises(ConfigError, match="no format 'htm'; did you mean html"):
+        show.render(Selection([], ""), "htm")
+    with pytest.raises(ConfigError, match="name a file: -o journal"):
+        show.render(Selection([], ""), "xlsx")
+
+
+def test_the_command_writes_the_format_that_the_file_is_named_by(filled, tmp_path):
+    run = CliRunner().invoke
+    page = tmp_path / "journal.html"
+    told = run(cli.app, ["journal", "show", "--where", "cv_auc>=0.9", "-o", str(page)])
+    assert told.output == f"{page}: 3 runs\n"
+    assert page.read_text().startswith("<!doctype html>")
+    plain = run(cli.app, ["journal", "show", "--kind", "single", "--sort", "experiment:desc"])
+    assert plain.output.index("kdb3v3") < plain.output.index("b7v3_001  ")
+    assert run(cli.app, ["journal"]).output == run(cli.app, ["journal", "show"]).output
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(filled, tmp_path, monkeypatch):
+    file = tmp_path / "journal.xlsx"
+    file.write_text("before")
+    monkeypatch.setattr(spreadsheets, "_WIDTH", "broken")
+    with pytest.raises(TypeError):
+        show.write(journal.select(), "xlsx", file)
+    assert file.read_text() == "before"
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    with pytest.raises(OutputError, match="it is a folder; name a file in it"):
+        show.write(Selection([], ""), "csv", tmp_path)
+
+
+@pytest.mark.parametrize(("size", "shown"), [("inf", "inf"), ("512", 512), ("0", 0), ("?", "?")])
+def test_a_count_is_a_number_where_a_workbook_has_one(tmp_path, size, shown):
+    show.write(Selection([filled_row(image_size=size)], ""), "xlsx", tmp_path / "j.xlsx")
+    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["F2"].value == shown

@@ -1,0 +1,100 @@
+"""Verdicts: pass, fail or waived, and for how long a waiver holds."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranzcr.registry.gates import Gate, GateReport, Waiver
+
+LOW = Gate("latency", False, 70.0, 60.0, "70 s per image", low_is_good=True)
+HIGH = Gate("champion", False, 0.4, 0.9, "better with probability 0.4", against="old")
+WORDS = Gate("audit", False, None, None, "patient p1 stands in two folds")
+
+
+def waiver(gate, digest="content"):
+    return Waiver(
+        **{"gate": gate.name, "digest": digest, "who": "Bob", "when": "2026-01-02T03:04:05"},
+        **{"why": "served on a GPU", "value": gate.value, "text": gate.text},
+        against=gate.against,
+    )
+
+
+def result(gate, given, digest="content"):
+    return GateReport((gate,)).waived([given], digest).gates[0].result
+
+
+@pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
+def test_a_waiver_covers_what_was_seen(gate):
+    assert gate.result == "fail"
+    assert result(gate, waiver(gate)) == "waived"
+    assert GateReport((gate,)).waived([waiver(gate)], "content").result == "pass"
+
+
+@pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
+def test_it_does_not_cover_other_content_or_another_gate(gate):
+    assert result(gate, waiver(gate, "other")) == "fail"
+    assert result(gate, replace(waiver(gate), gate="cv")) == "fail"
+
+
+@pytest.mark.parametrize(("gate", "worse"), [(LOW, 70.1), (HIGH, 0.39)])
+def test_it_ends_where_the_value_is_worse_and_holds_where_it_is_better(gate, worse):
+    assert result(replace(gate, value=worse), waiver(gate)) == "fail"
+    better = 2 * gate.value - worse
+    assert result(replace(gate, value=better), waiver(gate)) == "waived"
+
+
+def test_it_ends_where_other_words_are_found():
+    assert result(replace(WORDS, text="patients p1 and p2 stand"), waiver(WORDS)) == "fail"
+
+
+def test_it_ends_with_the_champion_that_was_compared():
+    assert result(replace(HIGH, against="new"), waiver(HIGH)) == "fail"
+
+
+def test_noise_of_a_measurement_does_not_end_it():
+    noisy = replace(LOW, noise=10.0)
+    assert result(replace(noisy, value=79.0), waiver(noisy)) == "waived"
+    assert result(replace(noisy, value=81.0), waiver(noisy)) == "fail"
+
+
+def test_what_may_not_be_waived_is_not():
+    assert result(replace(LOW, waivable=False), waiver(LOW)) == "fail"
+
+
+def test_a_gate_that_passes_needs_no_waiver():
+    passed = replace(LOW, passed=True)
+    assert result(passed, waiver(LOW)) == "pass"
+    assert GateReport((passed,)).waived([waiver(LOW)], "content").gates[0].waiver is None
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_what_is_no_worse_than_what_was_waived_stays_waived(seen, now, low_is_good):
+    gate = replace(HIGH, value=seen, low_is_good=low_is_good)
+    no_worse = now <= seen if low_is_good else now >= seen
+    assert (result(replace(gate, value=now), waiver(gate)) == "waived") == no_worse
+
+
+def test_a_comparison_with_an_earlier_champion_fails():
+    passed = replace(HIGH, passed=True, value=0.99)
+    report = GateReport((passed, replace(WORDS, passed=True)))
+    assert report.at_champion("3", "old", "own").result == "pass"
+    later = report.at_champion("4", "new", "own")
+    assert later.failures == (
+        "champion: not compared with champion 4, which is in use now; register the ensemble again"
+    )
+    assert later.gates[0].against == "new"
+
+
+def test_the_champion_itself_has_nobody_to_beat():
+    report = GateReport((replace(HIGH, passed=True, against=""),))
+    assert report.at_champion("4", "own", "own") == report
+
+
+def test_a_report_with_a_waiver_survives_json():
+    report = GateReport((LOW, WORDS)).waived([waiver(LOW)], "content")
+    stored = json.loads(json.dumps(report.to_json()))
+    assert [gate["result"] for gate in stored["gates"]] == ["waived", "fail"]
+    assert GateReport.from_json(stored) == report

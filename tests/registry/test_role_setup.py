@@ -1,0 +1,112 @@
+"""The file of users and roles: what is wrong in it, in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from ranzcr.errors import ConfigError, TrackingError
+from ranzcr.registry import role_setup, roles
+
+SECRET = "correct horse battery"
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Writes the lines below `users:` and gives the error that reading them raises."""
+    monkeypatch.setenv("ANNA_PASSWORD", SECRET)
+
+    def read(users):
+        file = tmp_path / "roles.yaml"
+        file.write_text(f"users:\n  {users}\n")
+        with pytest.raises(ConfigError) as caught:
+            role_setup.read(file)
+        return str(caught.value).removeprefix(f"{file}: ")
+
+    return read
+
+
+def test_passwords_come_from_the_environment_and_from_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANNA_PASSWORD", SECRET)
+    (tmp_path / "ben").write_text(f"{SECRET} too\n")
+    file = tmp_path / "roles.yaml"
+    file.write_text(
+        "users:\n  anna: {role: trainer, password_env: ANNA_PASSWORD}\n"
+        "  ben: {role: approver, password_file: ben}\n  cleo: {role: viewer}\n"
+    )
+    members = role_setup.read(file)
+    assert members["anna"] == role_setup.Member("trainer", SECRET, "ANNA_PASSWORD")
+    assert members["ben"].password == f"{SECRET} too"
+    assert members["cleo"] == role_setup.Member("viewer")
+    assert SECRET not in repr(members)
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ("anna: {role: trianer}", "user anna: no role 'trianer'; did you mean trainer?"),
+        ("anna: {rolle: trainer}", "user anna: no setting 'rolle'; did you mean role?"),
+        (
+            "anna: {role: trainer, passwort_env: ANNA_PASSWORD}",
+            "user anna: no setting 'passwort_env'; did you mean password_env?",
+        ),
+        (
+            "anna: {role: trainer, password_env: BEN_PASSWORD}",
+            "user anna: BEN_PASSWORD is not set; export it",
+        ),
+        ("anna:", "user anna: no role ''; known: admin, approver, trainer, viewer"),
+    ],
+)
+def test_a_typo_is_one_line(told, users, message):
+    assert told(users) == message
+
+
+def test_a_password_file_that_is_missing_is_named(told, tmp_path):
+    expected = f"user anna: {tmp_path / 'anna'} holds no password; write it there"
+    assert told("anna: {role: trainer, password_file: anna}") == expected
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        f"anna: {{role: trainer, password: {SECRET}}}",
+        f"anna: {{role: trainer, password_env: {SECRET}}}",
+        f"anna: {{role: trainer, password_env: {SECRET}",
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_not_repeated(told, users):
+    assert SECRET not in told(users)
+
+
+def test_another_key_than_users_is_named(tmp_path):
+    file = tmp_path / "roles.yaml"
+    file.write_text("user:\n  anna: {role: trainer}\n")
+    with pytest.raises(ConfigError, match="no setting 'user'; did you mean users"):
+        role_setup.read(file)
+
+
+def test_a_local_journal_has_no_users(journal, tmp_path):
+    file = tmp_path / "roles.yaml"
+    file.write_text("users:\n  anna: {role: viewer}\n")
+    with pytest.raises(TrackingError, match=r"has no users: .* --app-name basic-auth"):
+        role_setup.set_up(file, print)
+
+
+def test_nobody_proved_who_they_are_in_a_local_journal(journal):
+    assert roles.user(journal) is None
+
+
+def test_the_example_of_the_docs_is_read(monkeypatch, tmp_path):
+    example = Path(__file__).parent.parent.parent / "docs" / "roles.yaml"
+    copied = tmp_path / "roles.yaml"
+    copied.write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "ben").write_text(SECRET)
+    for name in ("ANNA_PASSWORD", "PIPELINE_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+    members = role_setup.read(copied)
+    assert {name: member.role for name, member in members.items()} == {
+        "anna": "trainer",
+        "ben": "approver",
+        "pipeline": "trainer",
+        "vera": "viewer",
+    }
