@@ -22,7 +22,7 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Go on without unreadable images; lists them in a file.")
 ]
 Tta = Annotated[str | None, typer.Option("--tta", help="flip or none; the model's own if not set.")]
-CandidateVersion = Annotated[
+VersionOrAlias = Annotated[
     str, typer.Argument(help="Of the candidates, as the list shows it; champion or challenger.")
 ]
 Why = Annotated[str, typer.Option("--why", help="For the record.")]

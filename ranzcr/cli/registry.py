@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ranzcr.cli.options import CandidateVersion, Why
+from ranzcr.cli.options import VersionOrAlias, Why
 from ranzcr.errors import ConfigError
 
 group = typer.Typer(
@@ -23,25 +23,25 @@ def registry_list() -> None:
 
     Example: ranzcr registry list
     """
-    from ranzcr.registry import registry_tables
+    from ranzcr.registry import show
 
-    typer.echo(registry_tables.render(), nl=False)
+    typer.echo(show.render(), nl=False)
 
 
 @group.command("show")
-def registry_show(version: CandidateVersion) -> None:
+def registry_show(version: VersionOrAlias) -> None:
     """Print what a candidate is: members, CV, data set, gates, people, when it was in production.
 
     Example: ranzcr registry show champion
     """
-    from ranzcr.registry import registry_tables
+    from ranzcr.registry import show
 
-    typer.echo(registry_tables.describe(version), nl=False)
+    typer.echo(show.describe(version), nl=False)
 
 
 @group.command("gate")
 def registry_gate(
-    version: CandidateVersion,
+    version: VersionOrAlias,
     waive: Annotated[str | None, typer.Option("--waive", help="A failed gate to let pass.")] = None,
     why: Annotated[str | None, typer.Option("--why", help="The reason for --waive.")] = None,
 ) -> None:
@@ -51,7 +51,7 @@ def registry_gate(
 
     Example: ranzcr registry gate 1 --waive latency --why "served on a GPU"
     """
-    from ranzcr.registry import gates, registry_tables
+    from ranzcr.registry import gates, show
     from ranzcr.registry import registry as models
 
     if (waive is None) != (why is None):
@@ -59,14 +59,14 @@ def registry_gate(
     if waive and why:
         models.waive(version, waive, why=why)
     stands = models.standing(version)
-    for line in registry_tables.gate_lines(stands):
+    for line in show.gate_lines(stands):
         typer.echo(line)
     if stands.report.result == gates.FAIL:
         raise typer.Exit(2)
 
 
 @group.command("promote")
-def registry_promote(version: CandidateVersion, why: Why) -> None:
+def registry_promote(version: VersionOrAlias, why: Why) -> None:
     """Put a candidate in use; where the server has roles, ask an approver to.
 
     Example: ranzcr registry promote 2 --why "0.004 better, no label worse"
@@ -77,7 +77,7 @@ def registry_promote(version: CandidateVersion, why: Why) -> None:
 
 
 @group.command("approve")
-def registry_approve(version: CandidateVersion, why: Why) -> None:
+def registry_approve(version: VersionOrAlias, why: Why) -> None:
     """Put a candidate in use as a second person: not who registered it or asked for it.
 
     Ends a rejection, too.
@@ -90,7 +90,7 @@ def registry_approve(version: CandidateVersion, why: Why) -> None:
 
 
 @group.command("reject")
-def registry_reject(version: CandidateVersion, why: Why) -> None:
+def registry_reject(version: VersionOrAlias, why: Why) -> None:
     """Record that a candidate shall not be promoted, until it is approved.
 
     Example: ranzcr registry reject 2 --why "misses ETTs of the new scanner"

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ranzcr.cli.options import (
-    CandidateVersion,
     Folds,
     Gates,
     LabelTable,
@@ -19,6 +18,7 @@ from ranzcr.cli.options import (
     Size,
     SkipBad,
     Tta,
+    VersionOrAlias,
 )
 from ranzcr.errors import ConfigError
 
@@ -308,7 +308,7 @@ def bundle(
 
 @group.command()
 def fetch(
-    version: CandidateVersion,
+    version: VersionOrAlias,
     output: Output,
 ) -> None:
     """Fetch a registered version: its ensemble, its blend and how it stands, into a folder.

@@ -23,7 +23,7 @@ from ranzcr.journal.sheets.stored import FROM as IMPORTED
 from ranzcr.registry.candidates import Request
 from ranzcr.registry.decisions import Verdict
 from ranzcr.registry.gates import FAIL, GateReport
-from ranzcr.registry.ledger import PRODUCTION, Entry
+from ranzcr.registry.ledger import PRODUCTION, LedgerLine
 from ranzcr.tracking import place, server
 
 URL = "RANZCR_WEBHOOK_URL"
@@ -43,7 +43,7 @@ class Event:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def act(entry: Entry) -> Event:
+def act(entry: LedgerLine) -> Event:
     """A promotion or a rollback, as the ledger has it."""
     facts = {
         "version": entry.version,

@@ -29,10 +29,10 @@ from ranzcr.notify import notify
 from ranzcr.notify.notify import Event
 from ranzcr.notify.webhooks import Tell
 from ranzcr.registry import ledger
-from ranzcr.registry.acts import Snapshot
-from ranzcr.registry.candidates import CANDIDATES, Candidate
+from ranzcr.registry.candidates import CANDIDATES, CandidateVersion
 from ranzcr.registry.decisions import REJECTED
 from ranzcr.registry.gates import FAIL
+from ranzcr.registry.promotion import Snapshot
 from ranzcr.tracking import server
 
 # A run's end may reach MLflow late, with its original time: an outbox waits while MLflow is away.
@@ -87,10 +87,10 @@ def _registry(client: MlflowClient) -> Iterator[Event]:
         if verdict.verdict == REJECTED:  # an approval is followed by its act
             yield notify.rejected(version, verdict)
     for found in ledger.versions(client, CANDIDATES):
-        yield from _candidate(Candidate(found))
+        yield from _candidate(CandidateVersion(found))
 
 
-def _candidate(candidate: Candidate) -> Iterator[Event]:
+def _candidate(candidate: CandidateVersion) -> Iterator[Event]:
     if candidate.request:
         yield notify.asked(candidate.version, candidate.request)
     with suppress(TrackingError):  # a report that was changed by hand; `registry` tells of it

@@ -180,7 +180,7 @@ class Translator:
     """
 
     def __init__(self) -> None:
-        self._acts: dict[str, ledger.Entry] = {}  # by production version
+        self._acts: dict[str, ledger.LedgerLine] = {}  # by production version
 
     def event_of(self, body: bytes) -> Event | None:
         """What a delivery tells, None where it is of no interest."""

@@ -48,7 +48,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateVersion:
     """A version of the candidates model, as its tags tell."""
 
     found: ModelVersion
@@ -113,7 +113,7 @@ def register(
     tags: Mapping[str, str],
     report: GateReport,
     who: str,
-) -> Candidate:
+) -> CandidateVersion:
     """Make the ensemble folder a version of the candidates model; see registry.register."""
     digest = hash_folder(ensemble)
     known = _of_content(client, digest)
@@ -137,7 +137,7 @@ def register(
     return find(client, str(made.version))
 
 
-def find(client: MlflowClient, word: str) -> Candidate:
+def find(client: MlflowClient, word: str) -> CandidateVersion:
     """A candidate by its version, or by an alias: champion or challenger.
 
     Raises TrackingError that names what is known.
@@ -146,7 +146,7 @@ def find(client: MlflowClient, word: str) -> Candidate:
     if not word.isdigit():
         return _by_alias(client, word)
     try:
-        return Candidate(client.get_model_version(CANDIDATES, word))
+        return CandidateVersion(client.get_model_version(CANDIDATES, word))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -155,7 +155,7 @@ def find(client: MlflowClient, word: str) -> Candidate:
     raise TrackingError(f"{CANDIDATES} has no version {word}; {advice}")
 
 
-def request(client: MlflowClient, candidate: Candidate, who: str, why: str) -> Request:
+def request(client: MlflowClient, candidate: CandidateVersion, who: str, why: str) -> Request:
     """Ask for a promotion that others approve."""
     asked = Request(who=who, when=ledger.now(), why=why)
     told = seal(asdict(asked))
@@ -200,12 +200,12 @@ def candidate_number(production: ModelVersion) -> str:
     return entry.candidate_version if entry else ""
 
 
-def _by_alias(client: MlflowClient, alias: str) -> Candidate:
+def _by_alias(client: MlflowClient, alias: str) -> CandidateVersion:
     if alias == CHALLENGER:
         found = by_alias(client, CANDIDATES, CHALLENGER)
         if found is None:
             raise TrackingError(f"{CANDIDATES} has no {CHALLENGER}: no promotion was asked for")
-        return Candidate(found)
+        return CandidateVersion(found)
     if alias != CHAMPION:
         known = (CHAMPION, CHALLENGER)
         raise TrackingError(f"no version or alias {alias!r}; {nearest(alias, known)}")

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_folder, replacing
 from ranzcr.registry import registry
-from ranzcr.registry.candidates import BLEND, CANDIDATES, Candidate
+from ranzcr.registry.candidates import BLEND, CANDIDATES, CandidateVersion
 from ranzcr.tracking import server
 
 
@@ -56,7 +56,7 @@ def fetch(word: str, ensemble: Path, blend: Path) -> Fetched:
     return Fetched(candidate.version, run_id, candidate.digest, report.result, report.failures)
 
 
-def _download(client: MlflowClient, candidate: Candidate, folder: Path) -> Path:
+def _download(client: MlflowClient, candidate: CandidateVersion, folder: Path) -> Path:
     """The ensemble folder within the model."""
     uri = client.tracking_uri
     place = client.get_model_version_download_uri(CANDIDATES, candidate.version)
@@ -69,7 +69,7 @@ def _download(client: MlflowClient, candidate: Candidate, folder: Path) -> Path:
     return model / told["flavors"]["python_function"]["data"]
 
 
-def _refuse_other_content(candidate: Candidate, ensemble: Path) -> None:
+def _refuse_other_content(candidate: CandidateVersion, ensemble: Path) -> None:
     found = hash_folder(ensemble)
     if found != candidate.digest:
         raise TrackingError(

@@ -16,6 +16,7 @@ from ranzcr.cores import cores
 from ranzcr.ensemble import bootstrap
 from ranzcr.ensemble.auc import label_aucs
 from ranzcr.ensemble.calibration import calibration_error
+from ranzcr.ensemble.score import Truth
 from ranzcr.errors import DataError
 from ranzcr.predictions import Predictions
 from ranzcr.registry import gate_rules
@@ -28,21 +29,12 @@ _CALIBRATION_ROWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What the studies of a data set really show, for N training rows and L labels."""
-
-    dataset_digest: str
-    uids: np.ndarray  # (N,) of str
-    targets: np.ndarray  # (N, L); 1, 0, or -1 where a row is left out
-    patients: np.ndarray  # (N,) of str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Measurements:
     """A blend and what was measured of it."""
 
     digest: str  # of the blend
-    dataset_digest: str
+    dataset_digest: str  # of the data set that it was made from
+    judged_on: str  # digest of the data set that it is judged on
     cv_auc_lo: float
     oof: Predictions  # cross-fitted, out-of-fold
     clean: bool  # no leak was found in the data set
@@ -66,7 +58,7 @@ class Incumbent(Protocol):
 
 
 def judge(
-    candidate: Candidate, champion: Incumbent | None, truth: Truth, rules: Rules | None = None
+    candidate: Measurements, champion: Incumbent | None, truth: Truth, rules: Rules | None = None
 ) -> GateReport:
     """Judge a blend at every gate that the rules require. What cannot be measured fails."""
     rules = rules or gate_rules.load()
@@ -107,7 +99,7 @@ class _Contest:
             truth.targets[rows],
             own.aligned(uids).values,
             other.aligned(uids).values,
-            truth.patients[rows],
+            truth.groups[rows],
         )
 
     def chance(self) -> float:
@@ -116,18 +108,9 @@ class _Contest:
         return bootstrap.paired(self.targets_NL, self.own_NL, self.other_NL, self.patients_N)
 
 
-def chance_of_being_better(own: Predictions, other: Predictions, truth: Truth) -> tuple[float, int]:
-    """By the paired patient bootstrap on the studies that both predict, and how many those are.
-
-    NaN where no label has both classes among them.
-    """
-    contest = _Contest.of(own, other, truth)
-    return contest.chance(), len(contest.targets_NL)
-
-
 @dataclass(frozen=True)
 class _Case:
-    candidate: Candidate
+    candidate: Measurements
     champion: Incumbent | None
     truth: Truth
 
@@ -165,7 +148,7 @@ class _Case:
 
 
 def _data(case: _Case, rule: Any) -> Gate:
-    made, judged = case.candidate.dataset_digest, case.truth.dataset_digest
+    made, judged = case.candidate.dataset_digest, case.candidate.judged_on
     text = f"made from data set {made[:12] or 'none'}; judged on {judged[:12] or 'none'}"
     return Gate("", bool(judged) and made == judged, None, None, text)
 

@@ -41,7 +41,7 @@ _NOT_TEXT = ("index", "model", "gate_report")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LedgerLine:
     """One act. `previous_version` is what was in use before it, "" for the first champion."""
 
     id: str  # of the act: by it a repeated request finds what it has made
@@ -75,7 +75,7 @@ class Entry:
         """The act in a few words."""
         return f"{self.who}'s {self.action} of candidate {self.candidate_version}"
 
-    def sealed(self) -> Entry:
+    def sealed(self) -> LedgerLine:
         """The same entry with its own hash."""
         return replace(self, hash=self._digest())
 
@@ -92,27 +92,27 @@ class Entry:
 class Chain:
     """The ledger as it counts: `entries` in order, the versions that `lost`, and what is wrong."""
 
-    entries: tuple[Entry, ...] = ()
-    lost: tuple[Entry, ...] = ()
+    entries: tuple[LedgerLine, ...] = ()
+    lost: tuple[LedgerLine, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
-    def head(self) -> Entry | None:
+    def head(self) -> LedgerLine | None:
         """The last act."""
         return self.entries[-1] if self.entries else None
 
-    def of(self, version: str) -> Entry | None:
+    def of(self, version: str) -> LedgerLine | None:
         """The act that made a production version, where it counts."""
         return next((entry for entry in self.entries if entry.version == version), None)
 
-    def next(self, **told: object) -> Entry:
+    def next(self, **told: object) -> LedgerLine:
         """The act that follows.
 
         Args:
             told: who, why, action, candidate_version, previous_version, model, registered_by and
                 gate_report.
         """
-        return Entry(
+        return LedgerLine(
             id=uuid.uuid4().hex,
             index=self.head.index + 1 if self.head else 0,
             time=now(),
@@ -133,7 +133,7 @@ def read(client: MlflowClient) -> Chain:
     )
 
 
-def entries(client: MlflowClient) -> tuple[Entry, ...]:
+def entries(client: MlflowClient) -> tuple[LedgerLine, ...]:
     """The acts that count, first one first."""
     return read(client).entries
 
@@ -146,8 +146,8 @@ def follow(lines: Iterable[tuple[str, str | None]]) -> Chain:
 
     A problem is told once, and the chain goes on behind it.
     """
-    known: list[Entry] = []
-    lost: list[Entry] = []
+    known: list[LedgerLine] = []
+    lost: list[LedgerLine] = []
     problems: list[str] = []
     head: str | None = GENESIS  # None: whatever comes next is taken, for the cause was told
     followed: set[str] = set()
@@ -180,10 +180,10 @@ def follow(lines: Iterable[tuple[str, str | None]]) -> Chain:
     return Chain(tuple(known), tuple(lost), tuple(problems))
 
 
-def parse(line: str | None) -> Entry | None:
+def parse(line: str | None) -> LedgerLine | None:
     """The entry of a ledger line, None for what is none."""
     try:
-        entry = Entry(**json.loads(line or ""))
+        entry = LedgerLine(**json.loads(line or ""))
         _ = entry.report
     except (ValueError, TypeError, KeyError):
         return None
@@ -210,7 +210,7 @@ def _deleted(first: int, last: int) -> str:
     return f"{PRODUCTION} {which} deleted by hand, and the ledger line with it"
 
 
-def before(known: Sequence[Entry], version: str) -> Entry | None:
+def before(known: Sequence[LedgerLine], version: str) -> LedgerLine | None:
     """The act that put in use what a rollback of a production version brings back.
 
     Args:
@@ -259,7 +259,7 @@ def refuse_broken(chain: Chain) -> None:
         )
 
 
-def _waived(entry: Entry) -> str:
+def _waived(entry: LedgerLine) -> str:
     waived = [(gate.name, gate.waiver.who) for gate in entry.report.gates if gate.waiver]
     return ", ".join(f"{name} by {who}" for name, who in waived)
 

@@ -19,12 +19,12 @@ from ranzcr import predictions
 from ranzcr.errors import TrackingError, nearest
 from ranzcr.notify import notify
 from ranzcr.predictions import Predictions
-from ranzcr.registry import acts, candidates, decisions, ledger, roles
-from ranzcr.registry.acts import Promotion, Snapshot
-from ranzcr.registry.candidates import BLEND, CANDIDATES, CHAMPION, Candidate, Request
+from ranzcr.registry import candidates, decisions, ledger, promotion, roles
+from ranzcr.registry.candidates import BLEND, CANDIDATES, CHAMPION, CandidateVersion, Request
 from ranzcr.registry.decisions import APPROVED, REJECTED, Verdict
 from ranzcr.registry.gates import FAIL, PASS, Gate, GateReport, Waiver
-from ranzcr.registry.ledger import PRODUCTION, PROMOTE, ROLLBACK, Entry
+from ranzcr.registry.ledger import PRODUCTION, PROMOTE, ROLLBACK, LedgerLine
+from ranzcr.registry.promotion import Promotion, Snapshot
 from ranzcr.tracking import provenance, server
 
 
@@ -58,12 +58,12 @@ class Registration:
 class Standing:
     """How a candidate stands: its gates as they count now, and what people decided."""
 
-    candidate: Candidate
+    candidate: CandidateVersion
     report: GateReport
     void: tuple[Waiver, ...]  # given, but what they cover was not found again
     verdict: Verdict | None
     waits: Request | None  # asked for and not decided yet
-    acts: tuple[Entry, ...]  # that put it in use
+    acts: tuple[LedgerLine, ...]  # that put it in use
 
 
 def champion() -> Champion | None:
@@ -124,7 +124,7 @@ def standing(word: str) -> Standing:
         return stands(Snapshot.read(client), candidates.find(client, word))
 
 
-def stands(now: Snapshot, candidate: Candidate) -> Standing:
+def stands(now: Snapshot, candidate: CandidateVersion) -> Standing:
     """The same for a candidate at hand."""
     report = now.report(candidate)
     counting = {gate.waiver for gate in report.gates}
@@ -191,7 +191,7 @@ def approve(word: str, *, why: str, who: str = "") -> Promotion:
         return _unchanged(now, candidate) or _promote(client, now, candidate, name, why)
 
 
-def reject(word: str, *, why: str, who: str = "") -> Candidate:
+def reject(word: str, *, why: str, who: str = "") -> CandidateVersion:
     """Record that a candidate shall not be promoted; only `approve` ends that."""
     client = server.connect()
     name = roles.user(client) or who or provenance.author()
@@ -252,7 +252,7 @@ def rollback(*, why: str, who: str = "") -> Promotion:
             raise TrackingError(f"{PRODUCTION} has no champion to roll back; promote a candidate")
         ledger.refuse_broken(now.chain)
         if now.cut_off and now.cut_off.action == ROLLBACK:
-            return acts.finish(client, now.cut_off)
+            return promotion.finish(client, now.cut_off)
         earlier = ledger.before(now.chain.entries, now.in_use)
         if earlier is None:
             raise TrackingError(
@@ -263,10 +263,10 @@ def rollback(*, why: str, who: str = "") -> Promotion:
         told = {"who": name, "why": why, "action": ROLLBACK}
         kept = ("candidate_version", "model", "registered_by", "gate_report")
         told |= {field: getattr(earlier, field) for field in kept}
-        return acts.put_in_use(client, now, source, told)
+        return promotion.put_in_use(client, now, source, told)
 
 
-def _waivable(candidate: Candidate, report: GateReport, name: str) -> Gate:
+def _waivable(candidate: CandidateVersion, report: GateReport, name: str) -> Gate:
     gate = report.named(name)
     if gate is None:
         known = nearest(name, [one.name for one in report.gates])
@@ -278,7 +278,7 @@ def _waivable(candidate: Candidate, report: GateReport, name: str) -> Gate:
     return gate
 
 
-def _unchanged(now: Snapshot, candidate: Candidate) -> Promotion | None:
+def _unchanged(now: Snapshot, candidate: CandidateVersion) -> Promotion | None:
     """What there is to tell where the candidate is the champion already."""
     head = now.chain.head
     if head and head.candidate_version == candidate.version and head.version == now.in_use:
@@ -287,10 +287,10 @@ def _unchanged(now: Snapshot, candidate: Candidate) -> Promotion | None:
 
 
 def _promote(
-    client: MlflowClient, now: Snapshot, candidate: Candidate, who: str, why: str
+    client: MlflowClient, now: Snapshot, candidate: CandidateVersion, who: str, why: str
 ) -> Promotion:
     if now.cut_off and now.cut_off.candidate_version == candidate.version:
-        return acts.finish(client, now.cut_off)
+        return promotion.finish(client, now.cut_off)
     _refuse_failed(now, candidate)
     told = {
         **{"who": who, "why": why, "action": PROMOTE},
@@ -298,10 +298,10 @@ def _promote(
         "registered_by": candidate.registered_by,
         "gate_report": now.report(candidate).to_json(),
     }
-    return acts.put_in_use(client, now, candidate.found, told)
+    return promotion.put_in_use(client, now, candidate.found, told)
 
 
-def _refuse_failed(now: Snapshot, candidate: Candidate) -> None:
+def _refuse_failed(now: Snapshot, candidate: CandidateVersion) -> None:
     report = now.report(candidate)
     if report.result == FAIL:
         raise TrackingError(
@@ -310,7 +310,7 @@ def _refuse_failed(now: Snapshot, candidate: Candidate) -> None:
         )
 
 
-def _refuse_rejected(now: Snapshot, candidate: Candidate) -> None:
+def _refuse_rejected(now: Snapshot, candidate: CandidateVersion) -> None:
     version = candidate.version
     verdict = now.decisions.verdict_on(version, candidate.digest)
     if now.decisions.is_edited(version):
@@ -326,7 +326,7 @@ def _refuse_rejected(now: Snapshot, candidate: Candidate) -> None:
 
 
 def _decide(
-    client: MlflowClient, candidate: Candidate, verdict: str, who: str, why: str
+    client: MlflowClient, candidate: CandidateVersion, verdict: str, who: str, why: str
 ) -> Verdict:
     candidates.ensure_model(client, PRODUCTION)
     told = Verdict(verdict=verdict, digest=candidate.digest, who=who, when=ledger.now(), why=why)

@@ -34,7 +34,7 @@ Resource = tuple[str, str]  # MLflow's type, and the id or name
 
 
 @dataclass(frozen=True)
-class Member:
+class RoleMember:
     """A user as the file of roles has it. `password` None: the account must exist."""
 
     role: str
@@ -94,7 +94,7 @@ def set_up(
     return setup.changes
 
 
-def read(file: Path) -> dict[str, Member]:
+def read(file: Path) -> dict[str, RoleMember]:
     """The members by name. Raises ConfigError for a typo or a password that is not there."""
     content = read_settings(file)
     _known_keys(content, ("users",), str(file))
@@ -112,7 +112,7 @@ def _known_keys(told: Mapping[str, Any], known: Iterable[str], where: str) -> No
             raise ConfigError(f"{where}: no setting {key!r}; {nearest(str(key), known)}")
 
 
-def _member(told: Any, where: str, folder: Path) -> Member:
+def _member(told: Any, where: str, folder: Path) -> RoleMember:
     told = told if isinstance(told, dict) else {}
     if "password" in told:
         raise ConfigError(
@@ -126,10 +126,10 @@ def _member(told: Any, where: str, folder: Path) -> Member:
     if "password_env" in told and "password_file" in told:
         raise ConfigError(f"{where}: has password_env and password_file; keep one of them")
     if "password_env" in told:
-        return Member(role, *_from_environment(str(told["password_env"]), where))
+        return RoleMember(role, *_from_environment(str(told["password_env"]), where))
     if "password_file" in told:
-        return Member(role, *_from_file(folder / str(told["password_file"]), where))
-    return Member(role)
+        return RoleMember(role, *_from_file(folder / str(told["password_file"]), where))
+    return RoleMember(role)
 
 
 def _from_environment(variable: str, where: str) -> tuple[str, str]:
@@ -148,7 +148,7 @@ def _from_file(path: Path, where: str) -> tuple[str, str]:
     return password, str(path)
 
 
-def _require_admin(uri: str, members: Mapping[str, Member]) -> None:
+def _require_admin(uri: str, members: Mapping[str, RoleMember]) -> None:
     us = roles.current(uri)
     if us is None:
         raise TrackingError(
@@ -183,7 +183,7 @@ class _Setup:
         self._roles = {role["name"]: role for role in known.roles()}
         self._ours: list[Resource] = []
 
-    def require_accounts(self, members: Mapping[str, Member]) -> None:
+    def require_accounts(self, members: Mapping[str, RoleMember]) -> None:
         """Raise ConfigError for who has neither an account nor a password for one."""
         for name, member in members.items():
             if name not in self._users and member.password is None:
@@ -217,7 +217,7 @@ class _Setup:
             for resource, permission in zip(self._ours, permissions, strict=True):
                 self._grant(known, name, resource, permission)
 
-    def user(self, name: str, member: Member) -> None:
+    def user(self, name: str, member: RoleMember) -> None:
         """One account: its password, whether it is an admin, its role, and no grant beside it."""
         if name not in self._users:
             create = partial(self._with_password, self.accounts.create_user, name, member)
@@ -254,7 +254,9 @@ class _Setup:
     def _make_role(self, name: str) -> None:
         self._roles[name] = self.accounts.create_role(name, "of ranzcr registry setup-roles")
 
-    def _with_password(self, act: Callable[[str, str], None], name: str, member: Member) -> None:
+    def _with_password(
+        self, act: Callable[[str, str], None], name: str, member: RoleMember
+    ) -> None:
         assert member.password is not None
         try:
             act(name, member.password)
@@ -334,7 +336,9 @@ def _covers(permission: str, needed: str) -> bool:
     return _WEAKEST_FIRST.index(permission) >= _WEAKEST_FIRST.index(needed)
 
 
-def _check_effective(client: MlflowClient, known: Accounts, members: Mapping[str, Member]) -> None:
+def _check_effective(
+    client: MlflowClient, known: Accounts, members: Mapping[str, RoleMember]
+) -> None:
     """Raise TrackingError where a user may do more than the role gives."""
     for name, member in members.items():
         for resource, wanted in zip(_resources(client), GRANTS.get(member.role, ()), strict=False):

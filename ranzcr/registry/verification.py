@@ -17,9 +17,9 @@ from ranzcr.errors import TrackingError
 from ranzcr.files import hash_folder
 from ranzcr.progress import track
 from ranzcr.registry import candidates, decisions, ledger
-from ranzcr.registry.candidates import CANDIDATES, CHAMPION, Candidate
+from ranzcr.registry.candidates import CANDIDATES, CHAMPION, CandidateVersion
 from ranzcr.registry.decisions import Decisions
-from ranzcr.registry.ledger import PRODUCTION, PROMOTE, Chain, Entry
+from ranzcr.registry.ledger import PRODUCTION, PROMOTE, Chain, LedgerLine
 from ranzcr.tracking import server
 
 _RESTORE = "restore the registry from a backup"
@@ -39,7 +39,7 @@ class _Registry:
     client: MlflowClient
     chain: Chain
     production: dict[str, ModelVersion]  # by version
-    candidates: dict[str, Candidate]
+    candidates: dict[str, CandidateVersion]
     champion: str  # the version at the alias, "" for none
     decisions: Decisions
 
@@ -64,7 +64,7 @@ def verify(*, content: bool = False) -> Verification:
 def _read(client: MlflowClient) -> _Registry:
     production = {str(found.version): found for found in ledger.versions(client, PRODUCTION)}
     lines = [(version, found.tags.get(ledger.TAG)) for version, found in production.items()]
-    registered = [Candidate(found) for found in ledger.versions(client, CANDIDATES)]
+    registered = [CandidateVersion(found) for found in ledger.versions(client, CANDIDATES)]
     champion = candidates.by_alias(client, PRODUCTION, CHAMPION)
     return _Registry(
         client,
@@ -110,7 +110,7 @@ def _sources(known: _Registry) -> Iterator[str]:
             )
 
 
-def _expected_sources(known: _Registry, entry: Entry) -> list[str]:
+def _expected_sources(known: _Registry, entry: LedgerLine) -> list[str]:
     if entry.action == PROMOTE:
         return [f"models:/{CANDIDATES}/{entry.candidate_version}"]
     return [
@@ -173,7 +173,7 @@ def _judgements(known: _Registry) -> Iterator[str]:
             )
 
 
-def _same_findings(entry: Entry, candidate: Candidate) -> bool:
+def _same_findings(entry: LedgerLine, candidate: CandidateVersion) -> bool:
     """Whether each gate that the ledger shows as passed was judged so."""
     judged = {gate.name: gate for gate in candidate.report.gates}
     return all(

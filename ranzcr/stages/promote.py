@@ -9,7 +9,7 @@ from pathlib import Path
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
 from ranzcr.registry import registry
-from ranzcr.registry.acts import Promotion
+from ranzcr.registry.promotion import Promotion
 
 
 def run(candidate: Path, out: Path, *, why: str, who: str = "") -> Promotion:

@@ -58,7 +58,7 @@ def run(
     ) as journal:
         prepared = Dataset.open(dataset)
         candidate = _measure(ensemble, blend, told, prepared, registry.leaderboard(journal.run_id))
-        report = judging.judge(candidate, registry.champion(), _truth(prepared), rules)
+        report = judging.judge(candidate, registry.champion(), truth_of(prepared), rules)
         tags = {
             "blend_digest": told["digest"],
             "dataset_digest": told["dataset_digest"],
@@ -81,12 +81,13 @@ def _measure(
     told: dict[str, Any],
     prepared: Dataset,
     leaderboard: dict[str, float],
-) -> judging.Candidate:
+) -> judging.Measurements:
     """All that the gates ask about."""
     audited = audit.audit(prepared)
-    return judging.Candidate(
+    return judging.Measurements(
         digest=told["digest"],
         dataset_digest=told["dataset_digest"],
+        judged_on=prepared.digest,
         cv_auc_lo=float("nan") if told["cv_auc_lo"] is None else told["cv_auc_lo"],
         oof=predictions.read(blend / "oof.parquet"),
         clean=audited.clean,
@@ -94,16 +95,6 @@ def _measure(
         parity=judging.parity_of(ensemble),
         seconds=latency.seconds_per_image(ensemble, prepared.images),
         leaderboard=leaderboard,
-    )
-
-
-def _truth(prepared: Dataset) -> judging.Truth:
-    truth = truth_of(prepared)
-    return judging.Truth(
-        dataset_digest=prepared.digest,
-        uids=truth.uids,
-        targets=truth.targets,
-        patients=truth.groups,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ranzcr.ensemble.score import Truth
 from ranzcr.errors import DataError
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
@@ -18,11 +19,11 @@ from ranzcr.registry.gates import GateReport
 N = 600
 SCHEMA = LabelSchema(("a", "b"))
 RNG = np.random.default_rng(0)
-TRUTH = judging.Truth(
-    dataset_digest="data",
+TRUTH = Truth(
     uids=np.array([f"s{index}" for index in range(N)]),
     targets=RNG.integers(0, 2, (N, 2)).astype(np.float32),
     patients=np.array([f"p{index // 2}" for index in range(N)]),
+    schema=SCHEMA,
 )
 
 
@@ -33,8 +34,14 @@ def scores(noise):
     return Predictions(TRUTH.uids, values.astype(np.float32), SCHEMA, Origin(experiment="x"))
 
 
-CANDIDATE = judging.Candidate(
-    **{"digest": "new", "dataset_digest": "data", "cv_auc_lo": 0.8, "oof": scores(noise=0.5)},
+CANDIDATE = judging.Measurements(
+    **{
+        "digest": "new",
+        "dataset_digest": "data",
+        "judged_on": "data",
+        "cv_auc_lo": 0.8,
+        "oof": scores(noise=0.5),
+    },
     **{"clean": True, "audit": "no leak", "parity": 1e-6, "seconds": 0.1},
     leaderboard={},
 )

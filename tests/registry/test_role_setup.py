@@ -34,9 +34,9 @@ def test_passwords_come_from_the_environment_and_from_files(tmp_path, monkeypatc
         "  ben: {role: approver, password_file: ben}\n  cleo: {role: viewer}\n"
     )
     members = role_setup.read(file)
-    assert members["anna"] == role_setup.Member("trainer", SECRET, "ANNA_PASSWORD")
+    assert members["anna"] == role_setup.RoleMember("trainer", SECRET, "ANNA_PASSWORD")
     assert members["ben"].password == f"{SECRET} too"
-    assert members["cleo"] == role_setup.Member("viewer")
+    assert members["cleo"] == role_setup.RoleMember("viewer")
     assert SECRET not in repr(members)
 
 

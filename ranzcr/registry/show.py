@@ -10,10 +10,10 @@ from mlflow.exceptions import MlflowException
 from ranzcr.errors import TrackingError
 from ranzcr.journal import rows as journal
 from ranzcr.registry import candidates, registry
-from ranzcr.registry.acts import Snapshot
-from ranzcr.registry.candidates import CANDIDATES, CHAMPION, Candidate
+from ranzcr.registry.candidates import CANDIDATES, CHAMPION, CandidateVersion
 from ranzcr.registry.gates import Gate
-from ranzcr.registry.ledger import PRODUCTION, Entry
+from ranzcr.registry.ledger import PRODUCTION, LedgerLine
+from ranzcr.registry.promotion import Snapshot
 from ranzcr.registry.registry import Standing
 from ranzcr.tables import table, to_text
 from ranzcr.tracking import server
@@ -26,8 +26,8 @@ def render() -> str:
     client = server.connect()
     with server.translated(client.tracking_uri):
         now = Snapshot.read(client)
-        registered = [Candidate(found) for found in candidates.newest_first(client, CANDIDATES)]
-        rows = [_candidate_row(now, candidate) for candidate in registered]
+        versions = candidates.newest_first(client, CANDIDATES)
+        rows = [_candidate_row(now, CandidateVersion(version)) for version in versions]
     if not rows:
         return "The registry is empty: run a pipeline, or register an ensemble.\n"
     acts = sorted((*now.chain.entries, *now.chain.lost), key=lambda act: -int(act.version))
@@ -114,12 +114,12 @@ def _blend_rows(client: MlflowClient, run_id: str) -> list[list[str]]:
     ]
 
 
-def _acts(acts: Sequence[Entry]) -> str:
+def _acts(acts: Sequence[LedgerLine]) -> str:
     """Which production versions a candidate became by which act, "1 by promote, 4 by rollback"."""
     return ", ".join(f"{act.version} by {act.action}" for act in acts) or "never promoted"
 
 
-def _production_row(now: Snapshot, act: Entry) -> list[str]:
+def _production_row(now: Snapshot, act: LedgerLine) -> list[str]:
     state = CHAMPION if act.version == now.in_use else ""
     if act == now.cut_off:
         state = "cut off"
@@ -131,7 +131,7 @@ def _production_row(now: Snapshot, act: Entry) -> list[str]:
     ]
 
 
-def _candidate_row(now: Snapshot, candidate: Candidate) -> list[str]:
+def _candidate_row(now: Snapshot, candidate: CandidateVersion) -> list[str]:
     tags = [candidate.found.tags.get(tag, "") for tag in _CANDIDATE_TAGS]
     try:
         stands = registry.stands(now, candidate)

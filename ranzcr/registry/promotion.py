@@ -18,10 +18,10 @@ from mlflow.entities.model_registry import ModelVersion
 from ranzcr.errors import TrackingError
 from ranzcr.notify import notify
 from ranzcr.registry import candidates, decisions, ledger
-from ranzcr.registry.candidates import CHAMPION, Candidate
+from ranzcr.registry.candidates import CHAMPION, CandidateVersion
 from ranzcr.registry.decisions import Decisions
 from ranzcr.registry.gates import GateReport
-from ranzcr.registry.ledger import PRODUCTION, Chain, Entry
+from ranzcr.registry.ledger import PRODUCTION, Chain, LedgerLine
 from ranzcr.tracking import server
 
 
@@ -71,12 +71,12 @@ class Snapshot:
         return str(self.reigning.version) if self.reigning else ""
 
     @property
-    def cut_off(self) -> Entry | None:
+    def cut_off(self) -> LedgerLine | None:
         """The last act, where it was killed before it moved the alias."""
         head = self.chain.head
         return head if head and head.version != self.in_use == head.previous_version else None
 
-    def report(self, candidate: Candidate) -> GateReport:
+    def report(self, candidate: CandidateVersion) -> GateReport:
         """A candidate's gates as they count now: against this champion, with the waivers."""
         blend = self.reigning.tags.get("blend_digest", "") if self.reigning else ""
         own = candidate.model.get("blend_digest", "")
@@ -102,7 +102,7 @@ def put_in_use(
     return finish(client, entry)
 
 
-def finish(client: MlflowClient, entry: Entry) -> Promotion:
+def finish(client: MlflowClient, entry: LedgerLine) -> Promotion:
     """Move the alias to what the ledger says; tell it where that is not this act's version.
 
     An alias cannot be moved on a condition. So we look at the ledger after each move: whoever
@@ -124,14 +124,14 @@ def finish(client: MlflowClient, entry: Entry) -> Promotion:
     return Promotion(own.candidate_version, own.version, own.previous_version, changed=True)
 
 
-def _made(client: MlflowClient, entry: Entry) -> str | None:
+def _made(client: MlflowClient, entry: LedgerLine) -> str | None:
     """The version that this act has made already."""
     chain = ledger.read(client)
     known = (*chain.entries, *chain.lost)
     return next((act.version for act in known if act.id == entry.id), None)
 
 
-def _copy(client: MlflowClient, source: ModelVersion, entry: Entry) -> str:
+def _copy(client: MlflowClient, source: ModelVersion, entry: LedgerLine) -> str:
     """Copy a version to production, its line with it; the new version.
 
     MLflow's copy_model_version sends the same request, but with all tags of the source, which a
@@ -146,7 +146,7 @@ def _copy(client: MlflowClient, source: ModelVersion, entry: Entry) -> str:
     return str(made.version)
 
 
-def _overtaken(entry: Entry, head: Entry) -> TrackingError:
+def _overtaken(entry: LedgerLine, head: LedgerLine) -> TrackingError:
     return TrackingError(
         f"candidate {entry.candidate_version} is not in use: {head.told} (version {head.version}) "
         "came at the same time and is; see ranzcr registry list"
