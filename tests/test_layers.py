@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parent.parent
 LAYERS = (
     {"errors"},
     {"checkup", "cores", "files", "labels", "home", "progress", "tables", "yaml_files"},
-    {"config", "predictions", "soft_labels"},
+    {"config", "documents", "predictions", "soft_labels"},
     {"data", "models", "ensemble"},
     {"training", "inference"},
     {"notify"},
