@@ -1,4 +1,4 @@
-"""How many cores we may use: a container's share, where there is one, not the whole machine's."""
+"""The number of cores this process may use, which in a container is its share of the machine."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import os
 
 
 def cores() -> int:
-    """Cores that this process may keep busy: by its affinity and its container's CPU limit."""
+    """Return the cores that the process's affinity and the container's CPU limit leave us."""
     from joblib import cpu_count
 
     return cpu_count()
 
 
 def threads() -> int:
-    """For a library that counts the machine's cores by itself: how many threads, 0 for its own way.
+    """Return the number of threads to set in torch and ONNX Runtime; 0 keeps their default.
 
-    Torch and ONNX Runtime know nothing of a container's limit: on 64 cores of which 4 are ours they
-    start 64 threads, which wait for each other.
+    Both ignore a container's CPU limit: with a share of 4 cores on a machine of 64 they start 64
+    threads, which wait for each other.
     """
-    ours = cores()
-    return ours if ours < (os.cpu_count() or 1) else 0
+    usable = cores()
+    return usable if usable < (os.cpu_count() or 1) else 0
 
 
 def limit_torch() -> None:
-    """Keep torch within our cores; OMP_NUM_THREADS, where it is set, has decided already."""
+    """Limit torch to the usable cores, unless OMP_NUM_THREADS has set the number."""
     import torch
 
     if threads() and "OMP_NUM_THREADS" not in os.environ:

@@ -1,14 +1,14 @@
-"""What can go wrong for a user, as a tree:
+"""The errors that a user can fix, as a tree:
 
     RanzcrError            one line: which file or key, what was found, what to do; exit code 2
     ├── ConfigError        an experiment, an override, a command line value
     ├── DataError          a table, an image, a data set, a predictions file
-    ├── OutputError        a full disk, a read-only folder, an output that is in the way
+    ├── OutputError        a full disk, a read-only folder, an output path that is taken
     ├── TrackingError      MLflow: unreachable, refused, not found
     ├── ClusterError       Kubeflow Pipelines, Kubernetes: unreachable, refused, not found
     └── PipelineError      a stage of a pipeline failed; names the stage
 
-A caller's mistake is a ValueError, and what cannot happen is an assert: neither belongs here.
+A caller's mistake is a ValueError, and what cannot happen is an assert; neither belongs here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RanzcrError(Exception):
-    """A problem that the user can mend; its text is one line."""
+    """A problem that the user can fix; its text is one line."""
 
 
 class ConfigError(RanzcrError):
@@ -32,7 +32,7 @@ class ConfigError(RanzcrError):
 
 
 class DataError(RanzcrError):
-    """A file of data is missing, damaged, or does not say what it must."""
+    """A data file is missing, damaged or incomplete."""
 
 
 class OutputError(RanzcrError):
@@ -40,11 +40,11 @@ class OutputError(RanzcrError):
 
 
 class TrackingError(RanzcrError):
-    """MLflow does not answer, refuses, or does not know what was asked for."""
+    """MLflow does not answer, refuses the request, or lacks the run or version."""
 
 
 class ClusterError(RanzcrError):
-    """Kubeflow Pipelines or Kubernetes does not answer, refuses, or lacks what was asked for."""
+    """Kubeflow Pipelines or Kubernetes does not answer, refuses the request, or lacks an object."""
 
 
 class PipelineError(RanzcrError):
@@ -65,7 +65,7 @@ _OS_ADVICE = {
 
 
 def from_os_error(error: OSError) -> RanzcrError | None:
-    """The one line for an operating system error that the user can mend, or None for any other."""
+    """Return an OutputError for an operating system error that the user can fix, else None."""
     advice = _OS_ADVICE.get(error.errno or 0)
     if advice is None:
         return None
@@ -73,29 +73,32 @@ def from_os_error(error: OSError) -> RanzcrError | None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` for a word that is not known; names them all where none is near."""
+    """Return "did you mean X?" for an unknown word, or list the known ones if none is close."""
     names = sorted(known)
     near = get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
 
 
 @contextmanager
-def one_line(what: str) -> Iterator[None]:
-    """Turn an error that the user can mend into one line on stderr and exit code 2.
+def one_line(speaker: str) -> Iterator[None]:
+    """Print an error that the user can fix as one line on stderr and exit with code 2.
 
-    `what` names who speaks: a stage, or the command line. Any other error passes through.
+    Args:
+        speaker: starts the line: the name of a stage, or of the program.
+
+    Any other error passes through.
     """
     try:
         yield
     except RanzcrError as error:
-        _exit(what, error)
+        _exit(speaker, error)
     except OSError as error:
-        known = from_os_error(error)
-        if known is None:
+        fixable = from_os_error(error)
+        if fixable is None:
             raise
-        _exit(what, known)
+        _exit(speaker, fixable)
 
 
-def _exit(what: str, error: RanzcrError) -> None:
-    print(f"{what}: {' '.join(str(error).split())}", file=sys.stderr)
+def _exit(speaker: str, error: RanzcrError) -> None:
+    print(f"{speaker}: {' '.join(str(error).split())}", file=sys.stderr)
     raise SystemExit(2) from None

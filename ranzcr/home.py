@@ -1,4 +1,4 @@
-"""Where ranzcr keeps what outlives a command: the local journal, its artifacts, caches."""
+"""The folder of everything that outlives a command: local journal, artifacts, caches."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """RANZCR_HOME where it is set, else `.ranzcr` in the working folder; absolute, no links."""
+    """Return RANZCR_HOME, else `.ranzcr` in the working folder; absolute, links resolved."""
     return Path(os.environ.get("RANZCR_HOME") or ".ranzcr").resolve()

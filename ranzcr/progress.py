@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a few plain lines anywhere else."""
+"""Progress of long work: a bar on a terminal, a few plain lines in a log."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items` and show on stderr how far they are.
+def track(items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items` and show the progress on stderr.
 
-    A terminal gets a bar. A log (a KFP task, CI) gets a line at most every 5 seconds, and none for
-    work that is over sooner.
+    A terminal gets a bar with the time left. A log (of a KFP task, of CI) gets one line every 5
+    seconds at most, and none if the work takes less.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        yield from _bar(items, what, total)
+        yield from _bar(items, title, total)
     else:
-        yield from _lines(items, what, total)
+        yield from _lines(items, title, total)
 
 
-def _bar(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+def _bar(items: Iterable[Item], title: str, total: int | None) -> Iterator[Item]:
     from rich import progress
     from rich.console import Console
 
@@ -37,14 +37,14 @@ def _bar(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(*columns, console=Console(stderr=True)) as bars:
-        yield from bars.track(items, total=total, description=what)
+        yield from bars.track(items, total=total, description=title)
 
 
-def _lines(items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+def _lines(items: Iterable[Item], title: str, total: int | None) -> Iterator[Item]:
     last = time.monotonic()
     for count, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{what}: {count}{f' of {total}' if total else ''}", file=sys.stderr, flush=True)
+            print(f"{title}: {count}{f' of {total}' if total else ''}", file=sys.stderr, flush=True)

@@ -74,15 +74,15 @@ def main(monkeypatch, capsys):
         (["data", "phantom", "out", "--studies", "0"], "studies=0 must be at least 1"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
+def test_an_error_that_the_user_can_fix_is_one_line_and_exit_code_2(
     main, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    code, said = main(*arguments)
+    code, stderr = main(*arguments)
     assert code == 2
-    assert message in said
-    assert said.startswith("ranzcr: ")
-    assert said.count("\n") == 1
+    assert message in stderr
+    assert stderr.startswith("ranzcr: ")
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -102,25 +102,25 @@ def test_a_full_disk_and_a_read_only_folder_are_one_line(
         raise raised
 
     monkeypatch.setattr(phantom, "write_competition", fail)
-    code, said = main("data", "phantom", str(tmp_path / "out"))
-    assert (code, said.count("\n")) == (2, 1)
-    assert message in said
+    code, stderr = main("data", "phantom", str(tmp_path / "out"))
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert message in stderr
 
 
-def test_an_error_of_ours_is_one_line_with_a_report_and_exit_code_1(main, monkeypatch, tmp_path):
+def test_a_bug_is_one_line_with_a_report_and_exit_code_1(main, monkeypatch, tmp_path):
     from ranzcr.data import phantom
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(phantom, "write_competition", lambda *a, **k: 1 / 0)
-    code, said = main("data", "phantom", str(tmp_path / "out"))
-    assert (code, said.count("\n")) == (1, 1)
-    assert "which is our fault" in said
+    code, stderr = main("data", "phantom", str(tmp_path / "out"))
+    assert (code, stderr.count("\n")) == (1, 1)
+    assert "because of a bug" in stderr
     (report,) = tmp_path.glob("ranzcr-crash-*.txt")
     assert "ZeroDivisionError" in report.read_text()
 
 
 def test_phantoms_by_the_command_line(main, tmp_path):
-    code, said = main("data", "phantom", str(tmp_path / "p"), "--studies", "12", "--size", "64")
-    assert code == 0, said
+    code, stderr = main("data", "phantom", str(tmp_path / "p"), "--studies", "12", "--size", "64")
+    assert code == 0, stderr
     assert len(list((tmp_path / "p" / "train").glob("*.jpg"))) == 12

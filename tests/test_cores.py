@@ -1,4 +1,4 @@
-"""The cores that are ours, in a process that may use one."""
+"""The number of usable cores, in a process that is bound to one."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ print(cores.cores(), cores.threads(), torch.get_num_threads())
 """
 
 
-def test_all_cores_are_ours_unless_something_says_otherwise():
+def test_the_usable_cores_are_at_most_those_of_the_machine():
     assert 1 <= cores() <= (os.cpu_count() or 1)
     assert threads() in (0, cores())
 

@@ -1,6 +1,6 @@
-"""`ranzcr ...`: every command is a stage or reads what stages wrote.
+"""`ranzcr ...`: every command runs a stage or reads the output of stages.
 
-One file per group of commands. Heavy imports stand inside the commands, so that `ranzcr --help`
+One file per group of commands. Heavy imports are inside the commands, so that `ranzcr --help`
 answers at once.
 """
 
@@ -33,8 +33,8 @@ app.command()(journal.ui)
 app.command()(doctor.doctor)
 
 
-def _version(shown: bool) -> None:
-    if shown:
+def _version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version
 
         typer.echo(version("ranzcr"))
@@ -44,14 +44,17 @@ def _version(shown: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and stop.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Catheter and line position on chest X-rays: from images to a promoted model."""
 
 
 def main() -> None:
-    """Run the command line: 0 when done, 2 for what the user can mend, 1 for what is our fault."""
+    """Run the command line: exit code 0, 2 for an error that the user can fix, 1 for a bug."""
     try:
         with one_line("ranzcr"):
             app()
@@ -62,7 +65,7 @@ def main() -> None:
 
 
 def _crash(error: Exception) -> None:
-    """One line for an error of ours; the traceback goes to a file that a report can bring along."""
+    """Report a bug in one line; write the traceback to a file that the user can attach."""
     import tempfile
     import traceback
 
@@ -71,7 +74,5 @@ def _crash(error: Exception) -> None:
     ) as report:
         traceback.print_exception(error, file=report)
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    print(
-        f"ranzcr: crashed, which is our fault: {what}; traceback in {report.name}", file=sys.stderr
-    )
+    print(f"ranzcr: crashed because of a bug: {what}; traceback in {report.name}", file=sys.stderr)
     raise SystemExit(1) from None

@@ -280,7 +280,7 @@ def test_a_deadline_is_told(cluster, job):
 
 
 def test_an_error_that_the_user_can_mend_ends_the_job_before_it_is_tried_again(cluster, job):
-    cluster.looks = [Look(says=("ranzcr: crashed, which is our fault",)), Look()]
+    cluster.looks = [Look(says=("ranzcr: crashed because of a bug",)), Look()]
     cluster.looks.append(Look(says=("ranzcr: fold 7: the data set has folds 0 to 2",)))
     with pytest.raises(PipelineError, match=r"^fold 7: the data set has folds 0 to 2$"):
         _train(job)
