@@ -9,13 +9,20 @@ from typing import Any
 from kfp import dsl, kubernetes
 from kfp.dsl.pipeline_context import Pipeline
 
-from pipelines.conventions import CONFIG_KEYS, CONFIG_MAP, POOL_LABEL, S3_KEYS, SECRETS
+from pipelines.conventions import (
+    CONFIG_KEYS,
+    CONFIG_MAP,
+    POOL_LABEL,
+    QUEUE_LABEL,
+    RUN_LABEL,
+    S3_KEYS,
+    SECRETS,
+    SHM_PATH,
+    VOLUME_PATH,
+)
 from pipelines.hardware import Hardware, Profile, Provider
 from pipelines.trainer.placing import across_nodes
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-SHM, HOME = "/dev/shm", "/srv"
-_RUN_ID = "metadata.labels['pipeline/runid']"
 # KFP's "max duration" becomes Argo's: the time from the first attempt's start, and its queue, after
 # which no other begins. An hour, as KFP has it by default, would be the end of any training.
 _BACKOFF = {"backoff_factor": 1.5, "backoff_max_duration": "2592000s"}
@@ -61,7 +68,7 @@ def place(task: Any, profile: Profile, provider: Provider, image: str, code: str
     _failures(task, hardware)
     _environment(task, profile, stage, image, code)
     if profile.volume:
-        kubernetes.mount_pvc(task, pvc_name=profile.volume, mount_path=HOME)
+        kubernetes.mount_pvc(task, pvc_name=profile.volume, mount_path=VOLUME_PATH)
 
 
 def _resources(task: Any, hardware: Hardware) -> None:
@@ -69,7 +76,7 @@ def _resources(task: Any, hardware: Hardware) -> None:
     task.set_memory_request(hardware.memory.request).set_memory_limit(hardware.memory.limit)
     if hardware.shm:
         kubernetes.empty_dir_mount(
-            task, volume_name="shm", mount_path=SHM, medium="Memory", size_limit=hardware.shm
+            task, volume_name="shm", mount_path=SHM_PATH, medium="Memory", size_limit=hardware.shm
         )
 
 
@@ -97,10 +104,10 @@ def _failures(task: Any, hardware: Hardware) -> None:
 def _environment(task: Any, profile: Profile, stage: str, image: str, code: str) -> None:
     """Variables are no part of the cache key, so a run's own id may stand here."""
     # Without a volume the home is a folder of the container, which is lost with it.
-    task.set_env_variable("RANZCR_HOME", f"{HOME if profile.volume else '/tmp'}/ranzcr")
+    task.set_env_variable("RANZCR_HOME", f"{VOLUME_PATH if profile.volume else '/tmp'}/ranzcr")
     task.set_env_variable("RANZCR_IMAGE", image)
     task.set_env_variable("RANZCR_CODE", code)
-    kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", _RUN_ID)
+    kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", f"metadata.labels['{RUN_LABEL}']")
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS})
     secrets = profile.secrets_of(stage)
     for secret in secrets:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from kubernetes.client import ApiClient, CoreV1Api, V1ContainerStatus, V1Pod
 
 from pipelines import kube
+from pipelines.conventions import RUN_LABEL
 from ranzcr.errors import ConfigError, nearest
 
-_RUN_LABEL = "pipeline/runid"
 _PLACE = "workflows.argoproj.io/node-name"  # workflow.root[.loop...].task.executor[(attempt)]
 _EXECUTOR = re.compile(r"executor(?:\((\d+)\))?")
 _CONTAINER = "main"  # of the pod: the component; beside it run Argo's own
@@ -45,7 +45,7 @@ def pods(client: ApiClient, namespace: str, run_id: str) -> list[TaskPod]:
     """The pods of a run's tasks, oldest first; not those of KFP's own drivers."""
     with kube.translated(f"pods of namespace {namespace}"):
         found = CoreV1Api(client).list_namespaced_pod(
-            namespace, label_selector=f"{_RUN_LABEL}={run_id}", _request_timeout=kube.LIMITS
+            namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=kube.LIMITS
         )
     every = [one for pod in found.items if (one := _task_pod(pod)) is not None]
     return sorted(every, key=lambda one: (one.pod.metadata.creation_timestamp, one.task))

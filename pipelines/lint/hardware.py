@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.conventions import QUEUE_LABEL, SHM_PATH
 from pipelines.lint.tree import Found, Pipeline, Task
 from pipelines.trainer.settings import VARIABLE, Settings
 
-_QUEUE = "kueue.x-k8s.io/queue-name"
 _NEEDED = {  # as KFP's compiler calls them
     "a CPU request": "resourceCpuRequest",
     "a CPU limit": "resourceCpuLimit",
@@ -39,7 +39,7 @@ def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
     for task in _with_gpu(pipeline):
         mounts = task.platform.get("emptyDirMounts", ())
         if not any(
-            mount.get("mountPath") == "/dev/shm" and mount.get("medium") == "Memory"
+            mount.get("mountPath") == SHM_PATH and mount.get("medium") == "Memory"
             for mount in mounts
         ):
             yield task.path, "a GPU without /dev/shm in memory; give it shm in the profile"
@@ -104,7 +104,7 @@ def _queue(task: Task) -> str | None:
     variables = {one["name"]: one.get("value") for one in task.container.get("env", ())}
     if VARIABLE in variables:
         return Settings.model_validate_json(variables[VARIABLE]).queue
-    return task.platform.get("podMetadata", {}).get("labels", {}).get(_QUEUE)
+    return task.platform.get("podMetadata", {}).get("labels", {}).get(QUEUE_LABEL)
 
 
 def _with_gpu(pipeline: Pipeline) -> Iterator[Task]:

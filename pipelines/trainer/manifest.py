@@ -12,12 +12,10 @@ from kfp.dsl import TaskConfig
 from kubeflow.trainer.constants import constants
 from kubeflow_trainer_api import models
 
-from pipelines.conventions import SECRETS
-from pipelines.placement import QUEUE_LABEL, SHM
+from pipelines.conventions import QUEUE_LABEL, RUN_LABEL, SECRETS, SHM_PATH
 from pipelines.trainer.settings import Settings
 from ranzcr.errors import ConfigError
 
-RUN_LABEL = "pipeline/runid"  # as on the pods of the run
 MANAGER = "ranzcr/train"  # of our patch of the runtime
 _CREDENTIALS = (*SECRETS["ranzcr-mlflow"], "MLFLOW_TRACKING_TOKEN")
 # What KFP's plugin for MLflow may have set in the task's own pod, past what KFP passes through.
@@ -132,7 +130,7 @@ def _patch(settings: Settings, task: TaskConfig) -> Json:
     if settings.shm:  # KFP passes no emptyDir through
         memory = {"medium": "Memory", "sizeLimit": settings.shm}
         volumes.append({"name": "shm", "emptyDir": memory})
-        mounts.append({"name": "shm", "mountPath": SHM})
+        mounts.append({"name": "shm", "mountPath": SHM_PATH})
     pod = {
         "nodeSelector": task.node_selector,
         "tolerations": task.tolerations,
