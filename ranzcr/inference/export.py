@@ -1,4 +1,4 @@
-"""Networks as ONNX files, each checked against torch before it counts."""
+"""Export of networks to ONNX files, each compared with torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ranzcr.errors import RanzcrError
 from ranzcr.inference.predict import probabilities
 from ranzcr.models.network import Network
+from ranzcr.submission import kernel
 
 # Shape suffixes in this file: B images, S pixels a side, L labels.
 LIMIT = 1e-4  # largest difference of a probability between torch and ONNX Runtime
@@ -23,7 +25,7 @@ OPSET = 18
 
 
 class _Served(nn.Module):
-    """Grey levels in, probabilities out: the sigmoid is part of the file."""
+    """A network with its sigmoid: grey levels in, probabilities out."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -36,7 +38,7 @@ class _Served(nn.Module):
 def export(network: Network, path: Path, *, image_size: int) -> None:
     """Write `network` as one ONNX file.
 
-    Its input "image" is (B, 1, S, S) float32, 0 .. 255, with any B; its output "probability" is
+    The input "image" is (B, 1, S, S) float32, 0 to 255, for any B; the output "probability" is
     (B, L) float32.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,18 +58,18 @@ def export(network: Network, path: Path, *, image_size: int) -> None:
 
 
 def parity(network: Network, path: Path, images_BSS: np.ndarray) -> float:
-    """Largest difference of a probability between `network` and its ONNX file on real images.
+    """Return the largest difference of a probability between `network` and its ONNX file.
 
     Args:
-        images_BSS: uint8, at the network's size.
+        images_BSS: real ones, uint8, at the network's size.
 
-    Raises RanzcrError where it is not below LIMIT.
+    Raises RanzcrError if it is not below LIMIT.
     """
-    images = torch.from_numpy(images_BSS).unsqueeze(1).float()
-    expected = probabilities(network.cpu().eval(), images).numpy()
+    (images,) = kernel.views(images_BSS.astype(np.float32), "none")
+    expected = probabilities(network.cpu().eval(), images)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["probability"], {"image": images.numpy()})
-    difference = float(np.abs(expected - found).max())
+    (served,) = session.run(["probability"], {"image": images})
+    difference = float(np.abs(expected - served).max())
     if not difference < LIMIT:
         raise RanzcrError(
             f"{path.name}: its probabilities differ from torch's by {difference:.1e}, the limit is "
@@ -77,7 +79,7 @@ def parity(network: Network, path: Path, images_BSS: np.ndarray) -> float:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

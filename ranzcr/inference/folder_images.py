@@ -6,27 +6,28 @@ from pathlib import Path
 
 import numpy as np
 
-from ranzcr.data import cache
+from ranzcr.cores import cores
 from ranzcr.errors import DataError
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
+from ranzcr.progress import track
+from ranzcr.submission import kernel
 
 
 def files(folder: Path) -> list[Path]:
-    """The image files of a folder by name. Raises DataError where there is none."""
+    """Return the image files of a folder by name. Raises DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise DataError(f"{folder}: no image; expected {', '.join(SUFFIXES)} files")
-    return found
+    paths = kernel.image_files(folder)
+    if not paths:
+        raise DataError(f"{folder}: no image; expected {', '.join(kernel.SUFFIXES)} files")
+    return paths
 
 
 def read(paths: list[Path], size: int) -> np.ndarray:
-    """(N, size, size) uint8 in the order of `paths`. Raises DataError for a bad image."""
+    """Return (N, size, size) uint8 in the order of `paths`. Raises DataError for a bad image."""
     images_NSS = np.empty((len(paths), size, size), np.uint8)
-    for row, image in enumerate(cache.read_images(paths, size)):
-        if isinstance(image, cache.BadImage):
-            raise DataError(f"{paths[row]}: {image.problem}; mend the image or remove it")
-        images_NSS[row] = image.pixels
+    squares = kernel.read_squares(paths, size, workers=cores())
+    for row, square in enumerate(track(squares, "Reading images", len(paths))):
+        if isinstance(square, str):
+            raise DataError(f"{paths[row]}: {square}; fix the image or remove it")
+        images_NSS[row] = square
     return images_NSS

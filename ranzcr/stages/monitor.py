@@ -94,20 +94,20 @@ def _predictions(
 
 def _predict(ensemble: Path, prepared: Dataset, rows: np.ndarray) -> np.ndarray:
     """(n, L) probabilities of rows of the image cache."""
-    from ranzcr.inference.runtime import EnsembleRuntime
+    from ranzcr.inference import runtime
 
-    runtime = EnsembleRuntime.open(ensemble)
-    if runtime.labels != prepared.schema.names:
+    opened = runtime.load(ensemble)
+    if opened.labels != prepared.schema.names:
         raise DataError(
             f"{prepared.path}: its labels are {', '.join(prepared.schema.names)}, the model's "
-            f"{', '.join(runtime.labels)}; monitor it on data of its own labels"
+            f"{', '.join(opened.labels)}; monitor it on data of its own labels"
         )
-    if runtime.cache_size != prepared.image_size:
+    if opened.cache_size != prepared.image_size:
         raise ConfigError(
             f"{prepared.path}: images of {prepared.image_size} px, the model wants "
-            f"{runtime.cache_size}; prepare it with --size {runtime.cache_size}"
+            f"{opened.cache_size}; prepare it with --size {opened.cache_size}"
         )
-    return runtime.predict([prepared.images[row] for row in rows])
+    return opened.predict([prepared.images[row] for row in rows])
 
 
 def _drifted(moved: dict[str, float], now: dict[str, Any], then: dict[str, Any]) -> list[str]:

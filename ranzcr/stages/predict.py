@@ -123,18 +123,17 @@ def _predict_images(
 
 
 def _predict_ensemble(ensemble: Path, folder: Path, out: Path) -> PredictResult:
-    from ranzcr.inference import folder_images
-    from ranzcr.inference.runtime import EnsembleRuntime
+    from ranzcr.inference import folder_images, runtime
 
     if (folder / "dataset.json").is_file():
         raise ConfigError(f"{folder}: a data set; an ensemble predicts a folder of images")
-    runtime = EnsembleRuntime.open(ensemble)
+    opened = runtime.load(ensemble)
     paths = folder_images.files(folder)
-    names = tuple(member.experiment for member in runtime.members)
+    names = tuple(member["experiment"] for member in opened.members)
     predicted = Predictions(
         np.array([path.stem for path in paths]),
-        runtime.predict_files(paths),
-        LabelSchema(runtime.labels),
+        runtime.predict_files(opened, paths),
+        LabelSchema(opened.labels),
         Origin(experiment="+".join(names), split="test", members=names),
     )
     return _write_file(predicted, out if _is_file(out) else out / "submission.csv")

@@ -21,7 +21,7 @@ from ranzcr.predictions import Predictions
 from ranzcr.submission import kernel
 
 KERNEL, ENSEMBLE, MANIFEST = "kernel.py", "ensemble.json", "MANIFEST.json"
-_NEEDS = ("numpy", "onnxruntime", "opencv-python-headless", "pandas")
+_NEEDS = ("numpy", "onnxruntime", "opencv-python-headless")
 
 _README = """\
 # Offline bundle

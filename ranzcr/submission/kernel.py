@@ -1,8 +1,7 @@
-"""An exported ensemble on image files, standing alone.
+"""An exported ensemble on image files: decoding, views and the weighted mean, in one file.
 
-This file imports nothing of ranzcr: it goes into the offline bundle as it is, beside ensemble.json
-and the models, and runs wherever numpy, pandas, OpenCV and ONNX Runtime are. On Kaggle, without
-arguments:
+The offline bundle is this file beside ensemble.json and the models. It imports nothing of ranzcr
+and runs wherever numpy, OpenCV and ONNX Runtime are installed. On Kaggle, without arguments:
 
     python kernel.py [--images DIR] [--sample sample_submission.csv] [--output submission.csv]
 
@@ -13,150 +12,214 @@ hidden test must not cost the submission.
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-import onnxruntime
-import pandas as pd
 
-UID = "StudyInstanceUID"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Shape suffixes: N images, B images of a batch, S pixels a side, L labels.
 KAGGLE = Path("/kaggle/input/ranzcr-clip-catheter-line-classification")
-BATCH = 16  # images
+ENSEMBLE = "ensemble.json"
+BATCH = 16  # images in memory at a time
 SUFFIXES = (".jpg", ".jpeg", ".png")
 SECONDS_BETWEEN_LINES = 5.0
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is there
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is available
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 
 class BrokenImageError(ValueError):
-    """Bytes that are no whole image."""
+    """A file that is missing, damaged or not an image."""
+
+
+class BrokenModelError(ValueError):
+    """An ONNX file that cannot be loaded."""
+
+
+def is_image(path: Path | str) -> bool:
+    """Tell by its name whether a file is an image: suffix in any letter case, not hidden."""
+    path = Path(path)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder by name; none if the folder does not exist."""
+    return sorted(filter(is_image, folder.iterdir())) if folder.is_dir() else []
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode JPEG or PNG bytes to (H, W) uint8 grey.
+
+    Colour becomes luminance; 16 bits are scaled from their own range to 8. Decoded in full:
+    OpenCV's reduced decoding of JPEGs is up to twice as fast but blurs the thin lines that matter
+    here (benchmarks/prepare.py). Raises BrokenImageError.
+    """
+    if not data:
+        raise BrokenImageError("the file is empty")
+    # Some versions of OpenCV fill what is cut off with grey without an error. An end marker is in
+    # a whole JPEG's last scan; an earlier one may be a thumbnail's.
+    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise BrokenImageError("the JPEG is truncated (no end marker)")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _GREY)
+    except cv2.error:  # beyond OpenCV's limit of pixels
+        image = None
+    if image is None:
+        raise BrokenImageError("not a whole JPEG or PNG image: it cannot be decoded")
+    if image.dtype == np.uint8:
+        return image
+    levels = np.empty(image.shape, np.uint8)
+    return cv2.normalize(image, levels, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+
+
+def square(image: np.ndarray, size: int) -> np.ndarray:
+    """Squeeze a whole image to (size, size)."""
+    if image.shape == (size, size):
+        return image
+    shrinks = min(image.shape) >= size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+def views(images_BSS: np.ndarray, tta: str) -> list[np.ndarray]:
+    """Return the inputs of a model, each (B, 1, S, S): plain, and mirrored if tta is "flip"."""
+    plain = images_BSS[:, None]
+    return [plain, np.ascontiguousarray(plain[..., ::-1])] if tta == "flip" else [plain]
 
 
 class Ensemble:
-    """The ensemble folder: its models, loaded, and how they are weighted."""
+    """An ensemble folder with its models loaded."""
 
-    def __init__(self, folder: Path | str) -> None:
-        folder = Path(folder)
-        described = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        self.labels: list[str] = described["labels"]
-        self.members = [member for member in described["members"] if member["weight"] > 0]
-        self.size: int = described["cache_size"]  # pixels per side to which images are decoded
-        self.prevalence: list[float] = described["prevalence"]  # in training, by label
-        available = onnxruntime.get_available_providers()
-        providers = [name for name in PROVIDERS if name in available]
-        self._sessions = {
-            model: onnxruntime.InferenceSession(str(folder / model), providers=providers)
-            for member in self.members
-            for model in member["models"]
-        }
+    def __init__(
+        self, folder: Path | str, providers: Sequence[str] = PROVIDERS, threads: int = 0
+    ) -> None:
+        """Load the models. `threads` of one model's run: 0 lets ONNX Runtime decide.
 
-    def predict(self, images_BSS: np.ndarray) -> np.ndarray:
-        """(B, S, S) uint8 grey squares of `self.size` -> (B, L) float32 probabilities.
-
-        The weighted sum over members of the mean over their models and views.
+        Raises BrokenModelError, or OSError, ValueError, KeyError or TypeError for a missing or
+        damaged ensemble.json.
         """
+        folder = Path(folder)
+        description = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
+        self.labels = tuple(description["labels"])
+        self.members = [member for member in description["members"] if member["weight"] > 0]
+        self.cache_size: int = description["cache_size"]  # pixels per side of decoded images
+        self.prevalence: list[float] = description["prevalence"]  # in training, by label
+        models = [model for member in self.members for model in member["models"]]
+        self._sessions = {model: _session(folder / model, providers, threads) for model in models}
+
+    def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Return (N, L) float32 probabilities of N uint8 squares of `cache_size` pixels.
+
+        They are the weighted sum over members of the mean over their models and views.
+        """
+        parts = [
+            self._predict_batch(np.asarray(images[start : start + BATCH]))
+            for start in range(0, len(images), BATCH)
+        ]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *parts])
+
+    def _predict_batch(self, images_BSS: np.ndarray) -> np.ndarray:
         total = np.zeros((len(images_BSS), len(self.labels)), np.float64)
         for member in self.members:
-            views = _views(_resize(images_BSS, member["image_size"]), member["tta"])
-            share = member["weight"] / (len(member["models"]) * len(views))
-            for model, view in itertools.product(member["models"], views):
+            resized = np.stack([square(image, member["image_size"]) for image in images_BSS])
+            inputs = views(resized.astype(np.float32), member["tta"])
+            share = member["weight"] / (len(member["models"]) * len(inputs))
+            for model, view in itertools.product(member["models"], inputs):
                 total += share * self._sessions[model].run(["probability"], {"image": view})[0]
         return np.clip(total, 0, 1).astype(np.float32)
 
 
-def decode(data: bytes, size: int) -> np.ndarray:
-    """JPEG or PNG bytes -> (size, size) uint8 grey, exactly as the training's image cache does.
+def _session(path: Path, providers: Sequence[str], threads: int) -> Any:
+    import onnxruntime  # slow to import, and reading images does not need it
 
-    The whole image is squeezed to a square. Colour becomes luminance; 16 bits are scaled from
-    their own range to 8. Raises BrokenImageError for what is empty, cut off or not an image.
-    """
-    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise BrokenImageError("the JPEG is truncated (no end marker)")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _GREY) if data else None
-    if image is None:
-        raise BrokenImageError("it is empty, damaged or not an image")
-    if image.dtype != np.uint8:
-        levels = np.empty(image.shape, np.uint8)
-        image = cv2.normalize(image, levels, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
-    way = cv2.INTER_AREA if min(image.shape) >= size else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=way)
-
-
-def _resize(images_BSS: np.ndarray, size: int) -> np.ndarray:
-    """(B, S, S) -> (B, size, size), as the training resizes the images of its cache."""
-    own = images_BSS.shape[1]
-    if own == size:
-        return images_BSS
-    way = cv2.INTER_AREA if own > size else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(image, (size, size), interpolation=way) for image in images_BSS])
-
-
-def _views(images_BSS: np.ndarray, tta: str) -> list[np.ndarray]:
-    """The models' inputs, (B, 1, S, S) float32 0..255: plain, and mirrored where tta is "flip"."""
-    plain = images_BSS[:, None].astype(np.float32)
-    return [plain, np.ascontiguousarray(plain[..., ::-1])] if tta == "flip" else [plain]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    available = [name for name in providers if name in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=available)
+    except Exception as error:  # ONNX Runtime's errors have no common ancestor
+        problem = str(error).splitlines()[0]
+        raise BrokenModelError(f"{path}: cannot be loaded ({problem})") from None
 
 
 def predict_files(
-    ensemble: Ensemble, files: Sequence[Path | None]
+    ensemble: Ensemble,
+    files: Sequence[Path | None],
+    *,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda items, total: items,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """(N, L) probabilities and what was wrong with which file; None is a missing one."""
+    """Predict image files; None stands for a missing one.
+
+    Returns (N, L) probabilities, which are the prevalences for broken files, and the problem of
+    each broken file by its row.
+    """
     values = np.tile(np.array(ensemble.prevalence, np.float32), (len(files), 1))
     broken: dict[int, str] = {}
-    squares = _tell(_read_ahead(files, ensemble.size), len(files))
-    for rows in _batches(range(len(files)), BATCH):
-        good, images = [], []
-        for row, square in zip(rows, squares, strict=False):
-            if isinstance(square, str):
-                broken[row] = square
-            else:
-                good.append(row)
-                images.append(square)
+    squares = iter(progress(read_squares(files, ensemble.cache_size), len(files)))
+    for start in range(0, len(files), BATCH):
+        rows = range(start, min(start + BATCH, len(files)))
+        batch = dict(zip(rows, squares, strict=False))
+        broken |= {row: item for row, item in batch.items() if isinstance(item, str)}
+        good = [row for row in rows if row not in broken]
         if good:
-            values[good] = ensemble.predict(np.stack(images))
+            values[good] = ensemble.predict([batch[row] for row in good])
     return values, broken
 
 
-def _batches(rows: Iterable[int], size: int) -> Iterator[list[int]]:
-    rows = iter(rows)
-    while batch := list(itertools.islice(rows, size)):
-        yield batch
+def read_squares(
+    files: Iterable[Path | None], size: int, workers: int | None = None
+) -> Iterator[np.ndarray | str]:
+    """Read images as (size, size) uint8 grey, in order, in threads; a broken one is its problem.
+
+    Exactly what the training's image cache holds.
+    """
+    workers = workers or os.cpu_count() or 1
+    yield from in_order(lambda file: _read_square(file, size), files, workers, ahead=2 * BATCH)
 
 
-def _read_ahead(files: Sequence[Path | None], size: int) -> Iterator[np.ndarray | str]:
-    """Squares, or what is wrong, in order; two batches ahead of the models, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the GIL
-        waiting: deque = deque()
-        for file in files:
-            waiting.append(pool.submit(_square, file, size))
-            if len(waiting) >= 2 * BATCH:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+) -> Iterator[Result]:
+    """`map` in threads that keeps at most `ahead` results waiting, so that memory is bounded."""
+    waiting: deque[Any] = deque()
+    with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the GIL
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _square(file: Path | None, size: int) -> np.ndarray | str:
+def _read_square(file: Path | None, size: int) -> np.ndarray | str:
     if file is None:
         return "there is no such image"
     try:
-        return decode(file.read_bytes(), size)
-    except (OSError, BrokenImageError, cv2.error) as error:
+        return square(decode(file.read_bytes()), size)
+    except (OSError, BrokenImageError) as error:
         return " ".join(str(error).split())
 
 
-def _tell(items: Iterable, total: int) -> Iterator:
-    """Pass `items` on and print how far they are, every few seconds."""
+def _print_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
+    """Pass `items` on and print every few seconds how many were passed."""
     start = last = time.monotonic()
     for count, item in enumerate(items, 1):
         yield item
@@ -164,12 +227,6 @@ def _tell(items: Iterable, total: int) -> Iterator:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             print(f"{count} of {total} images, {count / (now - start):.1f} a second", flush=True)
-
-
-def _find_images(folder: Path, uids: Sequence[str]) -> list[Path | None]:
-    present = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    named = ([present.get(uid + suffix) for suffix in SUFFIXES] for uid in uids)
-    return [next((path for path in paths if path), None) for paths in named]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -180,25 +237,41 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _read_sample(path: Path) -> tuple[list[str], list[str]]:
+    """Return the header of sample_submission.csv and its studies, the first column."""
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; give --sample sample_submission.csv")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    return header, [row[0] for row in rows]
+
+
+def _write_submission(
+    path: Path, header: Sequence[str], uids: Sequence[str], values_NL: np.ndarray
+) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([uid, *map(str, row)] for uid, row in zip(uids, values_NL, strict=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    told = _parse(arguments)
-    if not told.sample.is_file():
-        sys.exit(f"{told.sample}: no such file; give --sample sample_submission.csv")
-    sample = pd.read_csv(told.sample, dtype={UID: str})
+    options = _parse(arguments)
+    header, uids = _read_sample(options.sample)
     ensemble = Ensemble(Path(__file__).parent)
-    missing = [name for name in sample.columns.drop(UID) if name not in ensemble.labels]
+    missing = [name for name in header[1:] if name not in ensemble.labels]
     if missing:
-        sys.exit(f"{told.sample}: the models do not know {', '.join(missing)}")
-    files = _find_images(told.images, sample[UID].tolist())
+        sys.exit(f"{options.sample}: the models do not know {', '.join(missing)}")
+    present = {file.stem: file for file in image_files(options.images)}
+    files = [present.get(uid) for uid in uids]
     if not any(files):
-        sys.exit(f"{told.images}: none of the sample's images is there; give --images")
-    values, broken = predict_files(ensemble, files)
-    table = pd.DataFrame(values, columns=ensemble.labels)
-    table.insert(0, UID, sample[UID])
-    table[sample.columns].to_csv(told.output, index=False)
+        sys.exit(f"{options.images}: it has none of the sample's images; give --images")
+    values, broken = predict_files(ensemble, files, progress=_print_progress)
+    columns = [ensemble.labels.index(name) for name in header[1:]]
+    _write_submission(options.output, header, uids, values[:, columns])
     for row, problem in itertools.islice(broken.items(), 10):
-        print(f"{sample[UID][row]}: {problem}")
-    print(f"{len(files)} studies, {len(broken)} without a readable image (prevalence given)")
+        print(f"{uids[row]}: {problem}")
+    print(f"{len(uids)} studies, {len(broken)} without a readable image (prevalence given)")
 
 
 if __name__ == "__main__":

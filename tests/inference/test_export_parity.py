@@ -6,7 +6,7 @@ import torch
 from ranzcr.config import ModelConfig
 from ranzcr.errors import RanzcrError
 from ranzcr.inference import export
-from ranzcr.inference.predict import predict, probabilities
+from ranzcr.inference.predict import predict
 from ranzcr.labels import COMPETITION
 from ranzcr.models.network import Network
 
@@ -57,12 +57,14 @@ def test_a_model_that_differs_is_refused(tmp_path):
 
 def test_flip_averages_an_image_and_its_mirror_image():
     network = _network()
-    images = torch.from_numpy(IMAGES).unsqueeze(1)
-    both = probabilities(network, images, "flip")
-    assert torch.allclose(both, probabilities(network, images.flip(-1), "flip"), atol=1e-6)
-    plain, mirrored = probabilities(network, images), probabilities(network, images.flip(-1))
-    assert torch.allclose(both, (plain + mirrored) / 2)
-    assert not torch.allclose(both, plain, atol=1e-6)
+    both, mirrored_both, plain, mirrored = (
+        predict(network, images, np.arange(5), image_size=64, tta=tta)
+        for tta in ("flip", "none")
+        for images in (IMAGES, IMAGES[..., ::-1])
+    )
+    assert np.allclose(both, mirrored_both, atol=1e-6)
+    assert np.allclose(both, (plain + mirrored) / 2)
+    assert not np.allclose(both, plain, atol=1e-6)
 
 
 def test_predictions_do_not_depend_on_the_batches(monkeypatch):

@@ -11,7 +11,6 @@ from tiny_ensemble import write_ensemble
 
 from ranzcr.errors import DataError
 from ranzcr.inference import runtime
-from ranzcr.inference.runtime import EnsembleRuntime
 
 LABELS = ("ETT - Normal", "NGT - Normal")
 
@@ -30,16 +29,22 @@ def photo(tmp_path):
 
 def test_the_ensemble_is_the_weighted_mean_of_its_members(ensemble):
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    opened = EnsembleRuntime.open(ensemble)
-    first, second = (member.predict(images) for member in opened.members)
+    opened = runtime.load(ensemble)
+    members = opened.members
+    parts = []
+    for member in members:
+        opened.members = [{**member, "weight": 1.0}]
+        parts.append(opened.predict(images))
+    opened.members = members
+    first, second = parts
     assert np.allclose(opened.predict(images), 0.75 * first + 0.25 * second, atol=1e-6)
     assert not np.allclose(first, second)
 
 
-def test_files_bytes_and_base64_give_the_same(ensemble, photo):
-    opened = EnsembleRuntime.open(ensemble)
+def test_files_bytes_and_base64_give_the_same_probabilities(ensemble, photo):
+    opened = runtime.load(ensemble)
     content = photo.read_bytes()
-    expected = opened.predict_files([photo])
+    expected = runtime.predict_files(opened, [photo])
     table = pd.DataFrame({"image": [content, base64.b64encode(content).decode()]})
     served = runtime._load_pyfunc(str(ensemble)).predict(table)
     assert list(served.columns) == list(LABELS)
@@ -49,11 +54,11 @@ def test_files_bytes_and_base64_give_the_same(ensemble, photo):
 def test_many_files_are_predicted_in_order(ensemble, photo):
     other = photo.with_name("other.png")
     cv2.imwrite(str(other), np.zeros((64, 64), np.uint8))
-    opened = EnsembleRuntime.open(ensemble)
-    found = opened.predict_files([photo] * 20 + [other])
+    opened = runtime.load(ensemble)
+    found = runtime.predict_files(opened, [photo] * 20 + [other])
     assert np.allclose(found[:20], found[0], atol=1e-6)
-    assert np.allclose(found[20], opened.predict_files([other])[0], atol=1e-6)
-    assert opened.predict_files([]).shape == (0, 2)
+    assert np.allclose(found[20], runtime.predict_files(opened, [other])[0], atol=1e-6)
+    assert runtime.predict_files(opened, []).shape == (0, 2)
 
 
 def test_it_runs_without_torch():
@@ -85,9 +90,9 @@ def test_a_table_without_images_says_so(ensemble):
 def test_an_incomplete_ensemble_says_so(tmp_path, ensemble):
     (ensemble / "exp0/fold1.onnx").write_bytes(b"")
     with pytest.raises(DataError, match=r"exp0/fold1.onnx: cannot be loaded"):
-        EnsembleRuntime.open(ensemble)
+        runtime.load(ensemble)
     (ensemble / "ensemble.json").write_text(json.dumps({"members": []}))
     with pytest.raises(DataError, match=r"ensemble.json: damaged; export the ensemble again"):
-        EnsembleRuntime.open(ensemble)
+        runtime.load(ensemble)
     with pytest.raises(DataError, match=r"no ensemble.json; expected what ranzcr export wrote"):
-        EnsembleRuntime.open(tmp_path / "nothing")
+        runtime.load(tmp_path / "nothing")

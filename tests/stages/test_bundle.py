@@ -11,7 +11,7 @@ from tiny_ensemble import write_ensemble
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import DataError
 from ranzcr.files import hash_file
-from ranzcr.inference.runtime import EnsembleRuntime
+from ranzcr.inference import runtime
 from ranzcr.labels import UID
 from ranzcr.predictions import Origin, Predictions
 from ranzcr.stages import bundle
@@ -30,7 +30,7 @@ def blend(dataset, ensemble, tmp_path) -> Path:
     prepared = Dataset.open(dataset)
     for split, name in (("train", "oof"), ("test", "test")):
         rows = prepared.rows(split)
-        values = EnsembleRuntime.open(ensemble).predict(prepared.images[rows])
+        values = runtime.load(ensemble).predict(prepared.images[rows])
         uids = prepared.table[UID].to_numpy()[rows]
         origin = Origin(experiment="blend", split=split)
         Predictions(uids, values, prepared.schema, origin).write(tmp_path / f"blend/{name}.parquet")

@@ -7,7 +7,7 @@ from trained import tiny
 from ranzcr import predictions
 from ranzcr.errors import DataError
 from ranzcr.files import write_json
-from ranzcr.inference.runtime import EnsembleRuntime
+from ranzcr.inference import runtime
 from ranzcr.models import checkpoint
 from ranzcr.stages import export, predict, train
 
@@ -46,7 +46,7 @@ def test_an_ensemble_folder_predicts_what_its_models_do(models, blend, competiti
         path = predict.run(members, competition / "test", tmp_path / f"{weight}.csv").path
         expected = expected + weight * predictions.read(path).values
     files = [competition / "test" / f"{uid}.jpg" for uid in predictions.read(path).uids]
-    found = EnsembleRuntime.open(result.path).predict_files(files)
+    found = runtime.predict_files(runtime.load(result.path), files)
     assert np.allclose(found, expected, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from trained import tiny
 from ranzcr import predictions
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, DataError
-from ranzcr.inference.runtime import EnsembleRuntime
+from ranzcr.inference import runtime
 from ranzcr.labels import UID
 from ranzcr.stages import predict, prepare, train
 
@@ -115,7 +115,7 @@ def test_an_ensemble_predicts_a_folder_of_images(ensemble, competition, tmp_path
     assert into_folder.files == ("submission.csv",)
     found = predictions.read(tmp_path / "out" / "submission.csv")
     paths = [competition / "test" / f"{uid}.jpg" for uid in found.uids]
-    expected = EnsembleRuntime.open(ensemble).predict_files(paths)
+    expected = runtime.predict_files(runtime.load(ensemble), paths)
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     predict.run([ensemble], competition / "test", tmp_path / "one.parquet")
     assert predictions.read(tmp_path / "one.parquet").origin.members == ("exp0",)

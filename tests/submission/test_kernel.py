@@ -11,7 +11,7 @@ import pytest
 from tiny_ensemble import write_ensemble
 
 from ranzcr.data import cache
-from ranzcr.inference.runtime import EnsembleRuntime
+from ranzcr.inference import runtime
 from ranzcr.labels import UID
 from ranzcr.submission import kernel
 
@@ -46,19 +46,21 @@ def test_images_are_decoded_exactly_as_the_data_set_caches_them(images):
     for file in images.iterdir():
         for size in (32, 64, 128):
             expected, *_ = cache.decode(file.read_bytes(), size)
-            np.testing.assert_array_equal(kernel.decode(file.read_bytes(), size), expected)
+            (square,) = kernel.read_squares([file], size)
+            np.testing.assert_array_equal(square, expected)
 
 
 def test_predictions_are_those_of_the_served_ensemble(images, ensemble):
     files = sorted(images.iterdir())
     values, broken = kernel.predict_files(kernel.Ensemble(ensemble), files)
     assert broken == {}
-    served = EnsembleRuntime.open(ensemble).predict_bytes([file.read_bytes() for file in files])
+    contents = pd.DataFrame({"image": [file.read_bytes() for file in files]})
+    served = runtime._load_pyfunc(str(ensemble)).predict(contents)
     np.testing.assert_allclose(values, served, atol=1e-6)
     assert values.std() > 0.02
 
 
-def test_a_broken_image_gets_the_prevalence_and_is_told(images, ensemble, tmp_path):
+def test_a_broken_image_gets_the_prevalence_and_is_reported(images, ensemble, tmp_path):
     whole = (images / "s1.jpg").read_bytes()
     bad = {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"not an image"}
     for name, content in bad.items():
@@ -102,7 +104,7 @@ def test_the_table_has_the_columns_and_studies_of_the_sample(
 def test_a_folder_without_the_images_stops_it(ensemble, tmp_path, monkeypatch):
     monkeypatch.setattr(kernel, "__file__", str(ensemble / "kernel.py"))
     pd.DataFrame({UID: ["x"], "a": 0}).to_csv(tmp_path / "sample.csv", index=False)
-    with pytest.raises(SystemExit, match="none of the sample's images is there"):
+    with pytest.raises(SystemExit, match="it has none of the sample's images"):
         kernel.main(["--images", str(tmp_path), "--sample", str(tmp_path / "sample.csv")])
 
 
@@ -123,11 +125,33 @@ def test_it_stands_alone():
             [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
         )
     }
-    allowed = {"cv2", "numpy", "onnxruntime", "pandas"}
+    allowed = {"cv2", "numpy", "onnxruntime"}
     assert imported - set(sys.stdlib_module_names) == allowed
 
 
 def test_without_arguments_it_reads_kaggles_folders():
-    told = kernel._parse([])
-    assert str(told.images) == "/kaggle/input/ranzcr-clip-catheter-line-classification/test"
-    assert told.output == Path("submission.csv")
+    options = kernel._parse([])
+    assert str(options.images) == "/kaggle/input/ranzcr-clip-catheter-line-classification/test"
+    assert options.output == Path("submission.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("a.jpg", True), ("1.2.840.PNG", True), ("a.JpEg", True)),
+        *(("._a.jpg", False), (".a.png", False), ("a.jpg.txt", False), ("jpg", False)),
+    ],
+)
+def test_the_name_of_a_file_tells_whether_it_is_an_image(name, expected):
+    assert kernel.is_image(name) == expected
+    assert kernel.is_image(Path("/.hidden/folder") / name) == expected
+
+
+def test_hidden_files_and_other_letter_cases(images, ensemble, tmp_path):
+    """macOS leaves a `._` file beside each image that it copies."""
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    (folder / "s0.JPG").write_bytes((images / "s0.jpg").read_bytes())
+    (folder / "._s0.JPG").write_bytes(b"attributes")
+    assert kernel.image_files(folder) == [folder / "s0.JPG"]
+    assert kernel.image_files(tmp_path / "nothing") == []
