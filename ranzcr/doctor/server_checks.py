@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import mlflow
 
 from ranzcr.checkup import SKIP, WARN, CheckError, Checks, Visit, require
-from ranzcr.registry import role_setup, roles
+from ranzcr.registry import roles
 from ranzcr.tracking import server
 
 CHECKS = check = Checks()
@@ -141,7 +141,7 @@ def clocks(visit: Visit) -> str:
 def our_role(visit: Visit) -> str:
     if roles.current(visit.uri) is None:
         raise CheckError("there are no users, so everyone may promote a model", SKIP)
-    role = role_setup.own_role(visit.client)
+    role = roles.own_role(visit.client)
     if role in (None, "viewer"):
         raise CheckError(f"{role or 'none'}: we may not log runs", WARN)
     may = "may" if role in ("approver", roles.ADMIN) else "may not"

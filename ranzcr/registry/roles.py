@@ -1,19 +1,27 @@
-"""Who may do what on an MLflow server with basic-auth.
+"""Roles on an MLflow server with basic-auth: what each may do, and which one we have.
 
     viewer    reads the journal and the registry
     trainer   also logs runs and registers candidates
     approver  also writes the production model
     admin     MLflow's own admin: may do everything, and gives the roles
 
-`role_setup` makes them on a server.
+`role_setup` gives them to users through MLflow's AuthServiceClient. The three read requests here
+use plain HTTP: that client has no call for the current user or the list of users, and it needs the
+server's packages (mlflow[auth]), which a machine that promotes or checks a server does not have.
 """
 
 from __future__ import annotations
 
-from mlflow import MlflowClient
+import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from ranzcr.registry import accounts
-from ranzcr.registry.accounts import Json
+from mlflow import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+from ranzcr.registry.candidates import CANDIDATES
+from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.tracking import server
 
 ADMIN = "admin"
@@ -24,21 +32,101 @@ GRANTS = {  # on the journal's experiment, the candidates model, the production 
     "approver": (EDIT, EDIT, EDIT),
 }
 ROLES = (*GRANTS, ADMIN)
+EXPERIMENT_TYPE, MODEL_TYPE = "experiment", "registered_model"  # MLflow's types of resources
+_WEAKEST_FIRST = ("DENY", "NO_PERMISSIONS", READ, "USE", EDIT, "MANAGE")
+
+
+class Resource(NamedTuple):
+    """Something that permissions are given on, as MLflow names it."""
+
+    type: str
+    id: str  # of the experiment, or the model's name; "" for an experiment that does not exist yet
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of the server."""
+
+    name: str
+    is_admin: bool
 
 
 def user(client: MlflowClient) -> str | None:
-    """The name that the server's basic-auth knows us by.
+    """Return the name that the server's basic-auth knows us by.
 
-    None for a local journal and for a server without auth: then nobody proved who they are.
-    Raises TrackingError where the server does not answer or refuses us.
+    None for a local journal and for a server without auth: nobody has proved who they are there.
+    Raises TrackingError if the server does not answer or refuses us.
     """
-    known = current(client.tracking_uri)
-    return known["username"] if known else None
+    account = current(client.tracking_uri)
+    return account.name if account else None
 
 
-def current(uri: str) -> Json | None:
-    """{"username", "is_admin"} of who we are; None and errors as of `user`."""
+def current(uri: str) -> Account | None:
+    """Return our account on the server; None and errors as for `user`."""
     if server.sqlite_file(uri):
         return None
     with server.translated(uri), server.hurried():
-        return accounts.current_user(uri)
+        answer = get(uri, "2.0/mlflow/users/current")
+        name = server.user_name(uri)
+        if answer is None and name is not None:  # MLflow before 3.13 has auth without this call
+            answer = get(uri, "2.0/mlflow/users/get", username=name)
+    return Account(answer["user"]["username"], answer["user"]["is_admin"]) if answer else None
+
+
+def own_role(client: MlflowClient) -> str | None:
+    """Return the strongest role whose permissions we have on a server with auth, None for none."""
+    uri = client.tracking_uri
+    account = current(uri)
+    assert account is not None
+    if account.is_admin:
+        return ADMIN
+    with server.translated(uri), server.hurried():
+        permissions = [_permission(uri, account.name, resource) for resource in resources(client)]
+    for role, needed in reversed(GRANTS.items()):
+        if all(map(covers, permissions, needed)):
+            return role
+    return None
+
+
+def resources(client: MlflowClient) -> tuple[Resource, Resource, Resource]:
+    """Return the journal's experiment, the candidates model and the production model."""
+    experiment = client.get_experiment_by_name(server.EXPERIMENT)
+    experiment_id = experiment.experiment_id if experiment else ""
+    return (
+        Resource(EXPERIMENT_TYPE, experiment_id),
+        Resource(MODEL_TYPE, CANDIDATES),
+        Resource(MODEL_TYPE, PRODUCTION),
+    )
+
+
+def covers(permission: str, needed: str) -> bool:
+    """Return whether a permission includes another one."""
+    return _WEAKEST_FIRST.index(permission) >= _WEAKEST_FIRST.index(needed)
+
+
+def get(
+    uri: str, path: str, login: tuple[str, str] | None = None, **params: str
+) -> dict[str, Any] | None:
+    """Return the server's answer to a GET request, None if it does not know the path (404).
+
+    Args:
+        uri: of the server.
+        path: below /api/.
+        login: name and password, if not our own.
+        params: of the query.
+    """
+    credentials = copy.copy(get_default_host_creds(uri))
+    if login:
+        credentials.username, credentials.password = login
+    endpoint = f"/api/{path}"
+    answer = http_request(credentials, endpoint, "GET", raise_on_status=False, params=params)
+    if answer.status_code == 404:
+        return None
+    return verify_rest_response(answer, endpoint).json()
+
+
+def _permission(uri: str, name: str, resource: Resource) -> str:
+    """Return what a user may do with a resource: by roles, grants and the server's default."""
+    path = "3.0/mlflow/users/permissions/get"
+    answer = get(uri, path, username=name, resource_type=resource.type, resource_id=resource.id)
+    return answer["permission"] if answer else "NO_PERMISSIONS"

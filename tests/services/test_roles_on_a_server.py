@@ -66,8 +66,8 @@ def candidate(acting):
 def test_the_server_says_who_we_are(acting):
     for role in ("viewer", "trainer", "approver"):
         assert roles.user(acting(role)) == f"the-{role}"
-        assert role_setup.own_role(acting(role)) == role
-    assert role_setup.own_role(acting("admin")) == "admin"
+        assert roles.own_role(acting(role)) == role
+    assert roles.own_role(acting("admin")) == "admin"
 
 
 def test_a_server_without_auth_knows_nobody(mlflow_server, monkeypatch):
@@ -145,7 +145,7 @@ def test_another_role_and_another_password_are_taken_over(roles_file, acting):
         "take ranzcr-approver from emil",
         "give emil ranzcr-viewer",
     ]
-    assert role_setup.own_role(acting(after)) == "viewer"
+    assert roles.own_role(acting(after)) == "viewer"
 
 
 def test_who_is_not_in_the_file_is_named_and_with_prune_loses_the_role(roles_file, acting, team):
@@ -166,9 +166,9 @@ def test_a_grant_that_no_role_gave_is_taken_away(roles_file, acting):
     grant = {"resource_type": "registered_model", "resource_id": PRODUCTION}
     client = AuthServiceClient(server.tracking_uri())
     client.grant_user_permission("hilda", **grant, permission="MANAGE")
-    assert role_setup.own_role(acting(hilda)) == "approver"
+    assert roles.own_role(acting(hilda)) == "approver"
     assert f"take MANAGE on model {PRODUCTION} from hilda" in roles_file({hilda: "trainer"})
-    assert role_setup.own_role(acting(hilda)) == "trainer"
+    assert roles.own_role(acting(hilda)) == "trainer"
 
 
 def test_what_a_foreign_role_gives_too_much_is_told(roles_file):
@@ -192,10 +192,10 @@ def test_only_an_admin_gives_roles(acting, tmp_path, team):
     file = tmp_path / "roles.yaml"
     file.write_text("users:\n  admin: {role: trainer}\n")
     acting("approver")
-    with pytest.raises(TrackingError, match="the-approver is no admin"):
+    with pytest.raises(TrackingError, match="the-approver is not an admin"):
         role_setup.set_up(file, print)
     acting("admin")
-    with pytest.raises(ConfigError, match="you are this admin, and cannot become a trainer"):
+    with pytest.raises(ConfigError, match="your own admin account, which you cannot make a trainer"):
         role_setup.set_up(file, print)
 
 
@@ -205,4 +205,4 @@ def test_a_user_without_account_and_password_stops_it_before_anything_changes(ac
     file.write_text("users:\n  the-viewer: {role: approver}\n  jonas: {role: viewer}\n")
     with pytest.raises(ConfigError, match="user jonas has no account on the server yet"):
         role_setup.set_up(file, print)
-    assert role_setup.own_role(acting("viewer")) == "viewer"
+    assert roles.own_role(acting("viewer")) == "viewer"
