@@ -1,5 +1,7 @@
 """The file of users and roles: what is wrong in it, in one line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,21 @@ def test_a_local_journal_has_no_users(journal, tmp_path):
     file.write_text("users:\n  anna: {role: viewer}\n")
     with pytest.raises(TrackingError, match=r"has no users: .* --app-name basic-auth"):
         role_setup.set_up(file, print)
+
+
+def test_without_mlflows_auth_client_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow.server.auth.client", None)
+    monkeypatch.setattr(roles, "current", lambda uri: roles.Account("admin", is_admin=True))
+    file = tmp_path / "roles.yaml"
+    file.write_text("users:\n  anna: {role: viewer}\n")
+    with pytest.raises(ConfigError, match=r"run: pip install 'mlflow\[auth\]==3"):
+        role_setup.set_up(file, print)
+
+
+def test_a_promotion_needs_no_server_packages():
+    program = "import sys; from ranzcr.registry import registry; print('flask' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_nobody_proved_who_they_are_in_a_local_journal(journal):
