@@ -19,13 +19,12 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ranzcr.errors import ConfigError, TrackingError, nearest
 from ranzcr.files import replacing
-from ranzcr.journal import reading
-from ranzcr.journal import rows as journal
-from ranzcr.journal.entries import Entry
+from ranzcr.journal import columns, reading, rows
+from ranzcr.journal.journal_run import SHORT, JournalRun
 from ranzcr.registry import ledger
 from ranzcr.registry.candidates import CANDIDATES, CHALLENGER, CHAMPION, by_alias
 from ranzcr.registry.ledger import PRODUCTION
-from ranzcr.tracking import place, server
+from ranzcr.tracking import server
 from ranzcr.tracking.runs import KEY
 
 FORMATS = ("text", "svg", "html")
@@ -71,14 +70,14 @@ def trace(name: str) -> Lineage:
     """The lineage of a run or a version.
 
     Args:
-        name: a run as `journal.resolve` takes it, a version such as "ranzcr-clip/3", or an alias:
+        name: a run as `rows.resolve` takes it, a version such as "ranzcr-clip/3", or an alias:
             champion or challenger.
 
     Raises TrackingError for a name that nothing has.
     """
     client = server.connect()
     graph = _Graph(client)
-    asked = graph.version_id(name) or _run_id(journal.resolve(name))
+    asked = graph.version_id(name) or _run_id(rows.resolve(name))
     return _line(asked, graph.nodes, graph.edges)
 
 
@@ -110,11 +109,11 @@ class _Graph:
         self._record = reading.read()
         self.nodes: dict[str, Node] = {}
         self._notes: dict[tuple[str, str], str] = {}  # of (source, target)
-        runs = self._record.entries
+        runs = self._record.runs
         # A row that was not there yet when it was noted was noted by its key.
         self._by_key = {run.tags.get(KEY, run.run_id): run for run in runs}
         self._by_key |= {run.run_id: run for run in runs}
-        self._by_name: dict[tuple[str, str], list[Entry]] = {}
+        self._by_name: dict[tuple[str, str], list[JournalRun]] = {}
         for run in runs:
             self._by_name.setdefault(_joined_by(run), []).append(run)
         self._aliases = _aliases(client)
@@ -154,18 +153,18 @@ class _Graph:
         for source, note in sources:
             self._notes.setdefault((source, target), note)
 
-    def _add_run(self, run: Entry) -> None:
+    def _add_run(self, run: JournalRun) -> None:
         makers = {"single": self._of_single, "pseudo": self._of_pseudo, "ensemble": self._of_blend}
         kind = run.tags.get("kind", "")
         if kind not in makers:
             return
-        link = place.run_page(self._record.pages, self._record.place, run.run_id)
+        link = self._record.link(run)
         shown = "soft labels" if kind == "pseudo" else kind
         name = run.experiment.removeprefix("soft labels ")
         node = Node(_run_id(run.run_id), shown, name, _run_facts(run), link)
         self._link(makers[kind](run), self._add(node))
 
-    def _of_single(self, run: Entry) -> list[tuple[str, str]]:
+    def _of_single(self, run: JournalRun) -> list[tuple[str, str]]:
         """What a model learned from: its folds, and soft labels or their teachers."""
         tags = run.tags
         sources = [(self._folds(run), "")]
@@ -180,11 +179,11 @@ class _Graph:
         self._link(teachers, soft)
         return [*sources, (soft, "")]
 
-    def _of_pseudo(self, run: Entry) -> list[tuple[str, str]]:
+    def _of_pseudo(self, run: JournalRun) -> list[tuple[str, str]]:
         tags = run.tags
         return self._chosen(_words(tags.get("teachers", "")), tags.get("teacher_runs", ""), run)
 
-    def _of_blend(self, run: Entry) -> list[tuple[str, str]]:
+    def _of_blend(self, run: JournalRun) -> list[tuple[str, str]]:
         tags = run.tags
         members = _words(tags.get("members", ""))
         weights = _weights(tags)
@@ -194,7 +193,9 @@ class _Graph:
             for member, (source, note) in zip(members, found, strict=True)
         ]
 
-    def _chosen(self, names: Sequence[str], run_ids: str, user: Entry) -> list[tuple[str, str]]:
+    def _chosen(
+        self, names: Sequence[str], run_ids: str, user: JournalRun
+    ) -> list[tuple[str, str]]:
         """The runs that `user` names, by the ids beside the names where it has them."""
         ids = run_ids.split(",")
         if len(ids) != len(names):
@@ -210,7 +211,7 @@ class _Graph:
         facts = (f"run {_short(run_id)}",)
         return self._add(Node(_run_id(run_id), "single", name, facts, known=False))
 
-    def _named(self, name: str, user: Entry) -> tuple[str, str]:
+    def _named(self, name: str, user: JournalRun) -> tuple[str, str]:
         """The run of an experiment that `user` must have meant, and how sure that is."""
         data = user.tags.get("dataset_digest", "")
         fitting = [
@@ -223,7 +224,7 @@ class _Graph:
             return _run_id(run.run_id), note
         return self._add(Node(f"lost:{name}@{data}", "single", name, known=False)), ""
 
-    def _folds(self, run: Entry) -> str:
+    def _folds(self, run: JournalRun) -> str:
         """The folds of a run's data set, drawn from it; what is not recorded is one lost node."""
         digest = run.tags.get("dataset_digest", "")
         if not digest:
@@ -339,7 +340,7 @@ def _described(node: Node) -> str:
     return "  ".join([node.label, *([" · ".join(facts)] if facts else [])])
 
 
-def _closest(fitting: Sequence[Entry], user: Entry) -> tuple[Entry, str]:
+def _closest(fitting: Sequence[JournalRun], user: JournalRun) -> tuple[JournalRun, str]:
     """Which of several runs `user` was made from: by the same code, before it, the newest."""
     code, start = user.tags.get("code", ""), user.started
     same_code = [run for run in fitting if run.tags.get("code", "") == code] or fitting
@@ -348,7 +349,7 @@ def _closest(fitting: Sequence[Entry], user: Entry) -> tuple[Entry, str]:
     return chosen, f"newest of {len(before)} that fit" if len(before) > 1 else ""
 
 
-def _joined_by(run: Entry) -> tuple[str, str]:
+def _joined_by(run: JournalRun) -> tuple[str, str]:
     """What other rows name a run by: soft labels by their digest, the rest by experiment."""
     kind = run.tags.get("kind", "")
     return kind, run.tags.get("digest", "") if kind == "pseudo" else run.experiment
@@ -359,7 +360,7 @@ def _run_id(run_id: str) -> str:
 
 
 def _short(run_id: str) -> str:
-    return run_id[: reading.SHORT]
+    return run_id[:SHORT]
 
 
 def _words(text: str) -> list[str]:
@@ -375,9 +376,9 @@ def _weights(tags: Mapping[str, str]) -> dict[str, str]:
         return {}
 
 
-def _run_facts(run: Entry) -> tuple[str, ...]:
+def _run_facts(run: JournalRun) -> tuple[str, ...]:
     tags, params = run.tags, run.params
-    cv = journal.interval(run.metrics)
+    cv = columns.interval(run.metrics)
     config = f"config {params['config_hash'][:_DIGEST]}" if "config_hash" in params else ""
     folds = f"{tags['folds']} folds" if tags.get("folds") else ""
     return _facts(

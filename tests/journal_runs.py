@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from ranzcr import config
-from ranzcr.journal.entries import Entry
+from ranzcr.journal.journal_run import JournalRun
 from ranzcr.tracking import context, server
 
 DIGEST = "d" * 64
@@ -66,13 +66,13 @@ def row(
     return run_id
 
 
-def comparable(entries: Iterable[Entry]) -> list[tuple]:
-    """Entries as plain values, NaN as a word: it does not equal itself."""
+def comparable(runs: Iterable[JournalRun]) -> list[tuple]:
+    """Runs as plain values, NaN as a word: it does not equal itself."""
     return [
         (
-            *(entry.run_id, entry.name, entry.status, entry.started),
-            *(dict(entry.tags), dict(entry.params)),
-            {key: "nan" if math.isnan(value) else value for key, value in entry.metrics.items()},
+            *(run.run_id, run.name, run.status, run.started, run.ended),
+            *(dict(run.tags), dict(run.params)),
+            {key: "nan" if math.isnan(value) else value for key, value in run.metrics.items()},
         )
-        for entry in entries
+        for run in runs
     ]

@@ -51,16 +51,15 @@ def journal_show(
 
     Example: ranzcr journal show --kind single --where "lb_public>0.96" --sort gpu_hours:asc
     """
-    from ranzcr.journal import rows as record
-    from ranzcr.journal import show
+    from ranzcr.journal import rows, show
 
-    found = record.select(where=where or (), kind=kind, sort=sort, limit=limit)
+    selection = rows.select(where=where or (), kind=kind, sort=sort, limit=limit)
     form = output_format or (output and output.suffix.lstrip(".")) or "table"
     if output is None:
-        typer.echo(show.render(found, form), nl=False)
+        typer.echo(show.render(selection, form), nl=False)
         return
-    show.write(found, form, output)
-    typer.echo(f"{output}: {len(found.rows)} runs")
+    show.write(selection, form, output)
+    typer.echo(f"{output}: {len(selection.rows)} runs")
 
 
 @group.command("diff")

@@ -2,86 +2,79 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
-from ranzcr.journal.entries import Entry
+from ranzcr.journal.journal_run import JournalRun, Record
+from ranzcr.tracking.names import Param, Tag
 
 Params = Mapping[str, str]
 
-_PREFIX = "cfg."
-_RECIPE = f"{_PREFIX}training.recipe."
-_OTHERWISE_SHOWN = ("cfg.name", "cfg.teachers")
-_SECTIONS = ("model.", "data.", "training.recipe.", "training.")  # in the order they are told
+_RECIPE = f"{Param.SETTINGS}training.recipe."
+_SHOWN_ELSEWHERE = (Param.NAME, "cfg.teachers")
+_SECTIONS = ("model.", "data.", "training.recipe.", "training.")  # in the order of the changes
 
 
-class Parents:
-    """The experiments of a journal by name, to find what a run descends from."""
+def describe(run: JournalRun, record: Record) -> str:
+    """Compare `run` with its parent's run, or with the packaged experiment if it has none.
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._named: defaultdict[str, list[Entry]] = defaultdict(list)
-        for entry in entries:
-            self._named[entry.experiment].append(entry)
+    Returns "" if there is no parent, if the settings of one of the two are not known, and if
+    nothing changed.
+    """
+    parent = run.tags.get(Tag.PARENT, "")
+    return ", ".join(compare(_settings_of(parent, run, record), run.params)) if parent else ""
 
-    def changes(self, entry: Entry) -> str:
-        """`entry` against its parent's run, or against the packaged experiment where it has none.
 
-        "" where there is no parent, where nothing is known of one of the two, and where nothing
-        changed.
-        """
-        parent = entry.tags.get("parent", "")
-        return ", ".join(compare(self._params(parent, entry), entry.params)) if parent else ""
-
-    def _params(self, parent: str, child: Entry) -> Params:
-        """The settings of the parent's newest run, on the child's own data set if it has one."""
-        runs = [
-            run
-            for run in self._named.get(parent, [])
-            if run is not child and "cfg.name" in run.params
-        ]
-        if not runs:
-            return _packaged(parent)
-        data = child.tags.get("dataset_digest")
-        return next((run for run in runs if run.tags.get("dataset_digest") == data), runs[0]).params
+def _settings_of(parent: str, child: JournalRun, record: Record) -> Params:
+    """The settings of the parent's newest run, preferably on the child's own data set."""
+    runs = [
+        run
+        for run in record.by_name.get(parent, [])
+        if run is not child and Param.NAME in run.params
+    ]
+    if not runs:
+        return _packaged(parent)
+    digest = child.tags.get(Tag.DATASET_DIGEST)
+    same_data = (run for run in runs if run.tags.get(Tag.DATASET_DIGEST) == digest)
+    return next(same_data, runs[0]).params
 
 
 def compare(before: Params, after: Params) -> list[str]:
-    """The settings that both have with other values, then phases that came or went, one text each.
+    """Describe each setting that differs, then the phases that were added or removed.
 
-    A setting that only one of them has says nothing: it is younger than the other run, or was not
+    A setting that only one of the runs has is left out: it is newer than the other run, or was not
     imported.
     """
     changed = [
         name
         for name, value in after.items()
         if before.get(name, value) != value
-        and name.startswith(_PREFIX)
-        and name not in _OTHERWISE_SHOWN
+        and name.startswith(Param.SETTINGS)
+        and name not in _SHOWN_ELSEWHERE
     ]
-    told = [f"{_short(name)}: {before[name]}→{after[name]}" for name in sorted(changed, key=_order)]
+    changes = [f"{_short(key)}: {before[key]}→{after[key]}" for key in sorted(changed, key=_order)]
     if before.keys() != after.keys():
-        told += _other_phases(_phases(before), _phases(after))
-    return told
+        changes += _phase_changes(_phases(before), _phases(after))
+    return changes
 
 
 @cache
 def _packaged(name: str) -> Params:
     """The settings of an experiment that comes with the package; none for any other."""
-    from ranzcr import config  # a tenth of a second that most journals do not need
+    from ranzcr import config  # takes 0.1 s, which most journals do not need
     from ranzcr.tracking import settings
 
     return settings.of_experiment(config.load(name)) if name in config.names() else {}
 
 
 def _phases(params: Params) -> set[str]:
-    """Names of the recipe's phases: "+soft" says more than its 14 settings."""
+    """The names of the recipe's phases: "+soft" is shorter than its 14 settings."""
     names = (key.removeprefix(_RECIPE) for key in params if key.startswith(_RECIPE))
     return {name.rpartition(".")[0] for name in names}
 
 
-def _other_phases(before: set[str], after: set[str]) -> list[str]:
-    """["phases: +soft -train"], or [] where they are the same or one run has no recipe."""
+def _phase_changes(before: set[str], after: set[str]) -> list[str]:
+    """["phases: +soft -train"], or [] if they are the same or one run has no recipe."""
     if before == after or not before or not after:
         return []
     signed = [f"+{phase}" for phase in after - before] + [f"-{phase}" for phase in before - after]
@@ -89,9 +82,9 @@ def _other_phases(before: set[str], after: set[str]) -> list[str]:
 
 
 def _section(name: str) -> int:
-    bare = name.removeprefix(_PREFIX)
-    found = (place for place, section in enumerate(_SECTIONS) if bare.startswith(section))
-    return next(found, len(_SECTIONS))
+    key = name.removeprefix(Param.SETTINGS)
+    matches = (index for index, section in enumerate(_SECTIONS) if key.startswith(section))
+    return next(matches, len(_SECTIONS))
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -100,5 +93,5 @@ def _order(name: str) -> tuple[int, str]:
 
 def _short(name: str) -> str:
     """A setting without its section: "head", "batch_size", "warmup.lr"."""
-    place = _section(name)
-    return name.removeprefix(_PREFIX).removeprefix(_SECTIONS[place] if place < 4 else "")
+    section = next(iter(_SECTIONS[_section(name) :]), "")
+    return name.removeprefix(Param.SETTINGS).removeprefix(section)

@@ -1,7 +1,7 @@
-"""Reading the journal by the quickest way that there is to it.
+"""Reads the journal in the fastest way: a local one from its tables, without importing mlflow.
 
-A local journal is read from its tables without importing mlflow; what is odd about it, and every
-other place, is left to mlflow. So nothing here may import mlflow before it is known to be needed.
+A local journal that is unusual in any way, and every other place, is read through mlflow. So
+nothing in this module may import mlflow before it is known to be needed.
 """
 
 from __future__ import annotations
@@ -11,50 +11,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ranzcr.journal import local_tables
-from ranzcr.journal.entries import Entry, Record
+from ranzcr.journal.journal_run import SHORT, JournalRun, Record
 from ranzcr.tracking import place
-
-SHORT = 8  # characters of a run id that are shown, and suffice to name a run
 
 
 def read(kind: str | None = None) -> Record:
-    """All top-level runs, newest first; none where there is no local journal yet.
+    """Read all top-level runs; there are none if there is no local journal yet.
 
-    Raises TrackingError where MLflow does not answer, refuses, or its file is damaged.
+    Raises TrackingError if MLflow does not answer or refuses, or if its file is damaged.
     """
     uri = place.tracking_uri()
     file = place.sqlite_file(uri)
     pages = place.page(uri)
     if file is not None and not file.exists():
-        return Record([], pages)
-    with _without_collector():
-        known = local_tables.read(file, place.EXPERIMENT, kind) if file else None
-        entries, experiment_id = known or _ask_mlflow(kind)
-    return Record(entries, pages, experiment_id)
+        return Record(pages=pages)
+    with _garbage_collection_paused():
+        local = local_tables.read(file, place.EXPERIMENT, kind) if file else None
+        runs, experiment_id = local or _ask_mlflow(kind)
+    return Record(runs, pages, experiment_id)
 
 
-def named(name: str) -> list[Entry]:
-    """The runs that are named `name`, or whose id begins with it, 8 characters at least.
+def named(name: str) -> list[JournalRun]:
+    """Return the runs that are named `name`, or whose id begins with it (8 characters or more).
 
-    A server is asked for these alone: reading all of its runs takes seconds.
+    A server is asked for these only: reading all of its runs takes seconds.
     """
     if place.tracking_uri().startswith("http"):
         from ranzcr.journal import remote
         from ranzcr.tracking import server
 
         client = server.connect()
-        found = remote.named(client, server.experiment_id(client), name, SHORT)
+        runs = remote.named(client, server.experiment_id(client), name)
     else:
-        found = read().entries
-    return [entry for entry in found if is_named(entry, name)]
+        runs = read().runs
+    return [run for run in runs if is_named(run, name)]
 
 
-def is_named(entry: Entry, name: str) -> bool:
-    """Whether `name` means this run."""
-    return name == entry.experiment or (len(name) >= SHORT and entry.run_id.startswith(name))
+def is_named(run: JournalRun, name: str) -> bool:
+    """Return whether `name` is the name or the beginning of the id of this run."""
+    return name == run.experiment or (len(name) >= SHORT and run.run_id.startswith(name))
 
 
-def _ask_mlflow(kind: str | None) -> tuple[list[Entry], str]:
+def _ask_mlflow(kind: str | None) -> tuple[list[JournalRun], str]:
     from ranzcr.journal import remote
     from ranzcr.tracking import server
 
@@ -64,13 +62,13 @@ def _ask_mlflow(kind: str | None) -> tuple[list[Entry], str]:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """Reading 1,000 runs makes 70,000 objects that all stay: looking through them again and again
-    takes longer than reading them."""
-    was_on = gc.isenabled()
+def _garbage_collection_paused() -> Iterator[None]:
+    """Pause Python's garbage collector: 1,000 runs are 70,000 new objects, none of them garbage,
+    and checking them repeatedly takes longer than reading them."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

@@ -1,4 +1,4 @@
-"""The journal's runs by way of mlflow: from a server, and from any store that it can open."""
+"""Reads the journal's runs through mlflow: from a server, or from any store that it can open."""
 
 from __future__ import annotations
 
@@ -12,50 +12,66 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from ranzcr.journal.entries import Entry
+from ranzcr.journal.journal_run import SHORT, JournalRun
 from ranzcr.progress import track
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Kind, Tag
 
 _PAGE = 5000  # runs per request
-_SLICES = "0123456789abcdef"  # how a run id begins
-_AT_ONCE = 8  # requests; a server has 4 processes if nobody says otherwise
+_SLICES = "0123456789abcdef"  # the first characters of run ids
+_AT_ONCE = 8  # requests; a server has 4 processes by default
 _SEARCH = "/api/2.0/mlflow/runs/search"
 _READING = "Reading the journal"
-_ROWS = "tags.kind != 'fold'"
+_TOP_LEVEL = f"tags.{Tag.KIND} != '{Kind.FOLD}'"
 
 
-def read(client: MlflowClient, place: str, kind: str | None) -> list[Entry]:
-    """The top-level runs of an MLflow experiment, newest first.
+def read(client: MlflowClient, experiment_id: str, kind: str | None) -> list[JournalRun]:
+    """Read the top-level runs of an MLflow experiment, newest first.
 
-    A server takes milliseconds per run, so it is asked for slices of them at once; its JSON is
-    read as it is, which takes an eighth of the time that mlflow's client takes for its objects.
+    A server takes milliseconds per run, so slices of the runs are requested in parallel. Their
+    JSON is read directly, which takes an eighth of the time that mlflow's client needs.
     """
     if not client.tracking_uri.startswith("http"):
-        return [_of_run(run) for run in search(client, place, kind)]
-    wanted = _of_kind(kind)
+        return [of_mlflow(run) for run in search(client, experiment_id, kind)]
+    condition = _of_kind(kind)
     with server.translated(client.tracking_uri), ThreadPoolExecutor(_AT_ONCE) as pool:
         parts = [
-            pool.submit(_slice, client.tracking_uri, place, f"{wanted} and {_begins(first)}")
+            pool.submit(
+                _slice, client.tracking_uri, experiment_id, f"{condition} and {_begins(first)}"
+            )
             for first in _SLICES
         ]
-        found = itertools.chain.from_iterable(part.result() for part in track(parts, _READING))
-        return sorted(found, key=lambda entry: (-entry.started, entry.run_id))
+        runs = itertools.chain.from_iterable(part.result() for part in track(parts, _READING))
+        return sorted(runs, key=lambda run: (-run.started, run.run_id))
 
 
-def search(client: MlflowClient, place: str, kind: str | None = None) -> list[MlflowRun]:
-    """The same runs as mlflow's client gives them, which takes longer."""
+def search(client: MlflowClient, experiment_id: str, kind: str | None = None) -> list[MlflowRun]:
+    """Return the same runs as objects of mlflow's client, which takes longer."""
     with server.translated(client.tracking_uri):
-        return _search(client, place, _of_kind(kind))
+        return _search(client, experiment_id, _of_kind(kind))
 
 
-def named(client: MlflowClient, place: str, name: str, id_length: int) -> list[Entry]:
-    """The top-level runs that `name` can mean: their experiment, or how their id begins."""
-    wanted = [f"tags.experiment = {quoted}"] if (quoted := _quoted(name)) else []
-    if len(name) >= id_length and name.isalnum():
-        wanted.append(_begins(name))
+def named(client: MlflowClient, experiment_id: str, name: str) -> list[JournalRun]:
+    """Return the top-level runs of the experiment `name`, and those whose id begins with it."""
+    conditions = [f"tags.{Tag.EXPERIMENT} = {quoted}"] if (quoted := _quoted(name)) else []
+    if len(name) >= SHORT and name.isalnum():
+        conditions.append(_begins(name))
     with server.translated(client.tracking_uri):
-        found = [run for one in wanted for run in _search(client, place, f"{_ROWS} and {one}")]
-    return list({run.info.run_id: _of_run(run) for run in found}.values())
+        runs = [
+            run
+            for condition in conditions
+            for run in _search(client, experiment_id, f"{_TOP_LEVEL} and {condition}")
+        ]
+    return list({run.info.run_id: of_mlflow(run) for run in runs}.values())
+
+
+def of_mlflow(run: MlflowRun) -> JournalRun:
+    """Convert a run of mlflow's client."""
+    info, data = run.info, run.data
+    return JournalRun(
+        *(info.run_id, info.run_name or "", info.status, info.start_time or 0),
+        *(data.tags, data.params, data.metrics, info.end_time),
+    )
 
 
 def _begins(text: str) -> str:
@@ -63,57 +79,52 @@ def _begins(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` in the quotes that MLflow's filters take; "" where it has both kinds in it."""
+    """`text` in quotes for MLflow's filters; "" if it contains both kinds of quotes."""
     return next((f"{mark}{text}{mark}" for mark in "'\"" if mark not in text), "")
 
 
 def _of_kind(kind: str | None) -> str:
-    return f"tags.kind = '{kind}'" if kind else _ROWS
+    return f"tags.{Tag.KIND} = '{kind}'" if kind else _TOP_LEVEL
 
 
-def _search(client: MlflowClient, place: str, wanted: str) -> list[MlflowRun]:
-    found: list[MlflowRun] = []
+def _search(client: MlflowClient, experiment_id: str, condition: str) -> list[MlflowRun]:
+    runs: list[MlflowRun] = []
     token: str | None = None
     while True:
-        page = client.search_runs([place], wanted, max_results=_PAGE, page_token=token)
-        found += page
+        page = client.search_runs([experiment_id], condition, max_results=_PAGE, page_token=token)
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs
 
 
-def _of_run(run: MlflowRun) -> Entry:
-    info, data = run.info, run.data
-    started = info.start_time or 0
-    name = info.run_name or ""
-    return Entry(info.run_id, name, info.status, started, data.tags, data.params, data.metrics)
-
-
-def _slice(uri: str, place: str, wanted: str) -> list[Entry]:
-    """By mlflow's own request, which knows all of its settings of passwords and certificates."""
-    asked: dict[str, Any] = {"experiment_ids": [place], "filter": wanted, "max_results": _PAGE}
-    found: list[Entry] = []
+def _slice(uri: str, experiment_id: str, condition: str) -> list[JournalRun]:
+    """Read runs with mlflow's own request, which applies its settings of passwords and TLS."""
+    body: dict[str, Any] = {
+        "experiment_ids": [experiment_id],
+        "filter": condition,
+        "max_results": _PAGE,
+    }
+    runs: list[JournalRun] = []
     while True:
-        answer = http_request(get_default_host_creds(uri), _SEARCH, "POST", json=asked)
+        answer = http_request(get_default_host_creds(uri), _SEARCH, "POST", json=body)
         page = verify_rest_response(answer, _SEARCH).json()
-        found += [_of_json(run) for run in page.get("runs", [])]
+        runs += [_of_json(run) for run in page.get("runs", [])]
         if not page.get("next_page_token"):
-            return found
-        asked["page_token"] = page["next_page_token"]
+            return runs
+        body["page_token"] = page["next_page_token"]
 
 
-def _of_json(run: Mapping[str, Any]) -> Entry:
+def _of_json(run: Mapping[str, Any]) -> JournalRun:
     info, data = run["info"], run.get("data", {})
     tags, params, metrics = (
-        {pair["key"]: pair.get("value", "") for pair in data.get(what, [])}
-        for what in ("tags", "params", "metrics")
+        {pair["key"]: pair.get("value", "") for pair in data.get(part, [])}
+        for part in ("tags", "params", "metrics")
     )
-    return Entry(
-        info["run_id"],
-        info.get("run_name", ""),
-        info["status"],
-        int(info.get("start_time", 0)),
-        tags,
-        params,
+    ended = info.get("end_time")
+    return JournalRun(
+        *(info["run_id"], info.get("run_name", ""), info["status"], int(info.get("start_time", 0))),
+        *(tags, params),
         {key: float(value or 0) for key, value in metrics.items()},  # NaN comes as a word
+        None if ended is None else int(ended),
     )

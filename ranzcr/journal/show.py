@@ -1,8 +1,8 @@
-"""The journal as people read it: tables for the terminal, Markdown, one web page, spreadsheets."""
+"""The journal as tables for the terminal, Markdown, one web page, CSV or XLSX."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,23 +10,17 @@ from pathlib import Path
 from ranzcr.errors import ConfigError, OutputError, nearest
 from ranzcr.files import replacing
 from ranzcr.journal import spreadsheets
-from ranzcr.journal.reading import SHORT
-from ranzcr.journal.rows import COLUMNS, KINDS, Row, Selection, interval
+from ranzcr.journal.columns import KINDS, table_of
+from ranzcr.journal.rows import Selection
 from ranzcr.tables import table, to_text
 
 FORMATS = ("table", "md", "csv", "html", "xlsx")
-_COUNTS = ("image_size", "folds")
-_CHANGED = 60  # characters of what changed that a table shows; csv and xlsx have it whole
-_MODEL = ("parent", "changed", "backbone", "head", "image_size", "folds", "teachers")
-_SHOWN = {"single": _MODEL, "pseudo": ("teachers",), "ensemble": ("members",)}
-_SCORES = ("CV [95%]", "LB public", "LB private", "GPU h")
-_ENDS = ("decision", "state", "run")
 
 _STYLE = (
     "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}th{cursor:pointer}"
     "th,td{border:1px solid #ccc;padding:.3em .6em;text-align:left}th{background:#f3f3f3}"
 )
-# A click on a heading sorts by it, a second one the other way round; empty cells stay last.
+# A click on a heading sorts by its column, a second click reverses it; empty cells stay last.
 _SCRIPT = """
 for (const th of document.querySelectorAll("th")) th.onclick = () => {
   const way = th.dataset.way = th.dataset.way === "1" ? "-1" : "1", at = th.cellIndex;
@@ -41,130 +35,97 @@ for (const th of document.querySelectorAll("th")) th.onclick = () => {
 
 @dataclass(frozen=True)
 class _Section:
-    """The rows of one kind as cells; the last one, the run, leads to `links`."""
+    """The rows of one kind as text. Each row's last cell, the run id, is a link to its page."""
 
     kind: str
     headings: list[str]
-    cells: list[list[str]]
+    rows: list[list[str]]
     links: list[str]
 
 
-def render(found: Selection, form: str = "table", *, to_file: bool = False) -> str:
-    """Rows of the journal as text: csv has every column, the other formats those of each kind.
+def render(selection: Selection, form: str = "table", *, to_file: bool = False) -> str:
+    """Return rows as text. CSV has all columns, the other formats have the columns of each kind.
 
     Args:
-        to_file: not for the terminal, even if there is one.
+        to_file: whether the text is for a file, even if there is a terminal.
     """
     if form == "csv":
-        return spreadsheets.to_csv(found.rows, COLUMNS)
+        return spreadsheets.to_csv(selection.rows, selection.columns)
     if form == "html":
-        return _html(found)
-    if form in ("table", "md") and not found.rows:
-        return found.silence
+        return _html(selection)
+    if form in ("table", "md") and not selection.rows:
+        return selection.message
     if form == "md":
-        return _markdown(found)
+        return "\n".join(line for section in _sections(selection) for line in _markdown(section))
     if form == "table":
-        tables = (table(one.kind, one.headings, one.cells, one.links) for one in _sections(found))
+        sections = _sections(selection)
+        tables = (table(part.kind, part.headings, part.rows, part.links) for part in sections)
         return to_text(tables, to_file=to_file)
     if form == "xlsx":
-        raise ConfigError("--format xlsx is no text; name a file: -o journal.xlsx")
+        raise ConfigError("--format xlsx cannot be printed; name a file: -o journal.xlsx")
     raise ConfigError(f"no format {form!r}; {nearest(form, FORMATS)}")
 
 
-def write(found: Selection, form: str, path: Path) -> None:
-    """Write rows of the journal to a file, whole or not at all."""
+def write(selection: Selection, form: str, path: Path) -> None:
+    """Write rows to a file, completely or not at all."""
     if path.is_dir():
         raise OutputError(f"{path}: it is a folder; name a file in it, such as journal.xlsx")
     if form == "xlsx":
-        with replacing(path) as beside:
-            spreadsheets.write_xlsx(beside, "journal", found.rows, COLUMNS, _COUNTS)
+        with replacing(path) as temporary:
+            spreadsheets.write_xlsx(temporary, selection.rows, selection.columns)
         return
-    text = render(found, form, to_file=True)
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    text = render(selection, form, to_file=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def _sections(found: Selection) -> Iterator[_Section]:
-    """A section per kind that has runs; kinds that others made come last."""
-    others = sorted({row["kind"] for row in found.rows} - set(KINDS))
+def _sections(selection: Selection) -> Iterator[_Section]:
+    """Return a section for each kind that has rows; kinds that ranzcr does not write come last."""
+    others = sorted({str(row["kind"]) for row in selection.rows} - set(KINDS))
     for kind in (*KINDS, *others):
-        rows = [row for row in found.rows if row["kind"] == kind]
+        rows = [row for row in selection.rows if row["kind"] == kind]
         if rows:
-            cells, links = [_cells(kind, row) for row in rows], [row["link"] for row in rows]
-            yield _Section(kind, _headings(kind), cells, links)
+            columns = table_of(kind)
+            yield _Section(
+                kind,
+                [column.heading or column.name for column in columns],
+                [[column.text(row[column.name]) for column in columns] for row in rows],
+                [str(row["link"]) for row in rows],
+            )
 
 
-def _headings(kind: str) -> list[str]:
-    shown = _SHOWN.get(kind, _MODEL)
-    # Soft labels have no score.
-    return ["experiment", *shown, *(() if kind == "pseudo" else _SCORES), *_ENDS]
+def _markdown(section: _Section) -> Iterator[str]:
+    yield from (f"## {section.kind}", "", _md_line(section.headings))
+    yield _md_line(["---"] * len(section.headings))
+    for row, link in zip(section.rows, section.links, strict=True):
+        *cells, run = map(_md_cell, row)
+        yield _md_line([*cells, f"[{run}]({link})"])
+    yield ""
 
 
-def _cells(kind: str, row: Row) -> list[str]:
-    told = [
-        _brief(row[name]) if name == "changed" else row[name] for name in _SHOWN.get(kind, _MODEL)
-    ]
-    scores = [
-        interval(row),
-        _number(row["lb_public"], 5),
-        _number(row["lb_private"], 5),
-        _number(row["gpu_hours"], 1),
-    ]
-    state = "" if row["state"] == "finished" else row["state"]
-    ends = [row["decision"], state, row["run_id"][:SHORT]]
-    return [row["experiment"], *told, *([] if kind == "pseudo" else scores), *ends]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _brief(text: str) -> str:
-    """The first of a list of changes, as many as fit."""
-    if len(text) <= _CHANGED:
-        return text
-    cut = text[: _CHANGED - 3]
-    return f"{cut.rpartition(', ')[0] or cut}, …"
-
-
-def _markdown(found: Selection) -> str:
-    lines: list[str] = []
-    for one in _sections(found):
-        lines += [
-            f"## {one.kind}",
-            "",
-            _md_line(one.headings),
-            _md_line(["---"] * len(one.headings)),
-        ]
-        for cells, link in zip(one.cells, one.links, strict=True):
-            lines.append(_md_line([*map(_md, cells[:-1]), f"[{cells[-1]}]({link})"]))
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _md_line(cells: list[str]) -> str:
+def _md_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _md(cell: str) -> str:
-    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
+def _md_cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
-def _html(found: Selection) -> str:
+def _html(selection: Selection) -> str:
     """One page that needs no other file."""
     lines = ["<!doctype html>", '<html lang="en"><head><meta charset="utf-8">']
     lines += ["<title>ranzcr journal</title>", f"<style>{_STYLE}</style></head><body>"]
-    if not found.rows:
-        lines.append(f"<p>{escape(found.silence.strip())}</p>")
-    for one in _sections(found):
-        headings = "".join(f"<th>{escape(heading)}</th>" for heading in one.headings)
-        lines += [f"<h2>{escape(one.kind)}</h2>", "<table><tbody>", f"<tr>{headings}</tr>"]
-        lines += [_html_row(*run) for run in zip(one.cells, one.links, strict=True)]
+    if not selection.rows:
+        lines.append(f"<p>{escape(selection.message.strip())}</p>")
+    for section in _sections(selection):
+        headings = "".join(f"<th>{escape(heading)}</th>" for heading in section.headings)
+        lines += [f"<h2>{escape(section.kind)}</h2>", "<table><tbody>", f"<tr>{headings}</tr>"]
+        lines += map(_html_row, section.rows, section.links)
         lines.append("</tbody></table>")
     return "\n".join([*lines, f"<script>{_SCRIPT}</script></body></html>", ""])
 
 
-def _html_row(cells: list[str], link: str) -> str:
-    *told, run = map(escape, cells)
+def _html_row(row: list[str], link: str) -> str:
+    *cells, run = map(escape, row)
     anchor = f'<a href="{escape(link)}">{run}</a>'
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*told, anchor])}</tr>"
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in [*cells, anchor])}</tr>"

@@ -1,8 +1,8 @@
-"""Rows for programs and for spreadsheets, in which no cell becomes a formula.
+"""CSV and XLSX files from rows, exact enough to be imported again, without formulas.
 
-A spreadsheet runs what begins with one of = + - @. A workbook says of each cell that it is text;
-CSV cannot, so there such a text gets a ' in front, which `unquoted` takes away. Numbers stay as
-they are in both.
+A spreadsheet program runs a text that begins with = + - or @. A workbook marks the cell as text; in
+CSV, which cannot do that, such a text gets a leading ', which `unquoted` removes. Numbers are
+written unchanged in both.
 """
 
 from __future__ import annotations
@@ -11,93 +11,106 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranzcr.journal import filters
+from ranzcr.journal.columns import Cell, Column, Row
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
-Row = Mapping[str, Any]  # None for a number that is not known
-
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _QUOTED = re.compile(r"'+[=+\-@\t\r\n]")
-_LINE_END = re.compile(r"\r\n?")  # csv.writer leaves a lone \r bare, and it would end the line
-_UNPRINTABLE = re.compile(
-    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]"
-)  # not for XML
-_WIDTHS = {"experiment": 28, "backbone": 28, "changed": 44, "decision": 24, "run_id": 34}
-_WIDTH = 12  # characters, of the other columns
+_COUNT = re.compile(r"0|[1-9]\d{0,8}")
+_ESCAPED = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 
 
-def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """A heading line, then a line per row; scores in full precision."""
+def to_csv(rows: Iterable[Row], columns: Sequence[Column]) -> str:
+    """Return a heading line and a line per row; numbers have full precision."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_csv_cell(row[column]) for column in columns] for row in rows)
+    writer = csv.writer(_LinesOf(text))
+    writer.writerow(column.name for column in columns)
+    for row in rows:
+        writer.writerow(_csv_cell(row.get(column.name)) for column in columns)
     return text.getvalue()
 
 
+class _LinesOf:
+    """Ends lines with \\n. csv.writer itself would then leave a \\r in a cell unquoted."""
+
+    def __init__(self, text: io.StringIO) -> None:
+        self._text = text
+
+    def write(self, line: str) -> None:
+        self._text.write(line.removesuffix("\r\n") + "\n")
+
+
 def quoted(text: str) -> str:
-    """`text` as CSV has it: with a ' in front where a spreadsheet would run it."""
+    """Put a ' before a text that a spreadsheet program would run as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unquoted(text: str) -> str:
-    """The text that `quoted` was given."""
+    """Undo `quoted`."""
     return text[1:] if _QUOTED.match(text) else text
 
 
-def write_xlsx(
-    path: Path, title: str, rows: Sequence[Row], columns: Sequence[str], counts: Sequence[str] = ()
-) -> None:
-    """A workbook of one sheet, its heading frozen; the column `link` can be clicked.
-
-    Args:
-        counts: columns whose words are numbers where they can be.
-    """
+def write_xlsx(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    """Write a workbook with one sheet; the heading and the first columns stay visible."""
     from openpyxl import Workbook
-    from openpyxl.cell import WriteOnlyCell
     from openpyxl.utils import get_column_letter
 
-    book = Workbook(write_only=True)  # a fifth faster, and no row is kept
-    sheet = book.create_sheet(title)
-    sheet.freeze_panes = "A2"
-    for place, column in enumerate(columns, 1):
-        width = _WIDTHS.get(column, _WIDTH)
-        sheet.column_dimensions[get_column_letter(place)].width = width
-    sheet.append(list(columns))
-    link = WriteOnlyCell(sheet)  # for all rows: each is written before the next one is made
-    link.style = "Hyperlink"
+    book = Workbook(write_only=True)  # a fifth faster, and needs less memory
+    sheet = book.create_sheet("journal")
+    names = [column.name for column in columns]
+    letters = [get_column_letter(index) for index in range(1, len(columns) + 2)]
+    sheet.freeze_panes = f"{letters[names.index('experiment') + 1]}2"
+    for letter, column in zip(letters, columns, strict=False):
+        sheet.column_dimensions[letter].width = column.width
+    sheet.append([_xlsx_text(name, sheet) for name in names])
     for row in rows:
-        cells = [_cell(row[column], column in counts, sheet) for column in columns]
-        link.value = link.hyperlink = row["link"]
-        cells[columns.index("link")] = link
-        sheet.append(cells)
-    sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{len(rows) + 1}"
+        sheet.append([_xlsx_cell(row.get(column.name), column, sheet) for column in columns])
+    sheet.auto_filter.ref = f"A1:{letters[len(columns) - 1]}{len(rows) + 1}"
     book.save(path)
 
 
-def _csv_cell(value: Any) -> Any:
-    return quoted(_LINE_END.sub("\n", value)) if isinstance(value, str) else value
+def _csv_cell(cell: Cell) -> Cell:
+    return quoted(cell) if isinstance(cell, str) else cell
 
 
-def _cell(value: str | float | None, count: bool, sheet: WriteOnlyWorksheet) -> Any:
-    """What openpyxl writes as the number, or as the words, that `value` is."""
-    if value == "":
+def _xlsx_cell(cell: Cell, column: Column, sheet: WriteOnlyWorksheet) -> Any:
+    """Return what openpyxl writes as this number or text."""
+    if cell is None or cell == "":
         return None
-    if not isinstance(value, str):
-        return value
-    if count and (known := filters.number(value)) is not None and math.isfinite(known):
-        return known
-    plain = value if value.isprintable() else _UNPRINTABLE.sub(" ", value)
-    if not plain.startswith(("=", "#")):
-        return plain
+    if isinstance(cell, str):
+        if column.reading in ("size", "folds") and _COUNT.fullmatch(cell):
+            return int(cell)
+        return _xlsx_link(cell, sheet) if column.name == "link" else _xlsx_text(cell, sheet)
+    if not math.isfinite(cell):
+        return _xlsx_text(str(cell), sheet)
+    if float(f"{cell:.16g}") == cell:
+        return cell
+    return _typed(repr(cell), "n", sheet)  # openpyxl would write 16 of the 17 digits
+
+
+def _xlsx_text(text: str, sheet: WriteOnlyWorksheet) -> Any:
+    # A character that XML does not allow is written as spreadsheet programs do: "_x000D_".
+    escaped = _ESCAPED.sub(lambda match: f"_x{ord(match[0]):04X}_", text)
+    # openpyxl would make a formula or an error of it
+    return _typed(escaped, "s", sheet) if escaped.startswith(("=", "#")) else escaped
+
+
+def _xlsx_link(link: str, sheet: WriteOnlyWorksheet) -> Any:
+    cell = _typed(link, "s", sheet)
+    cell.hyperlink = link
+    cell.style = "Hyperlink"
+    return cell
+
+
+def _typed(value: str, data_type: str, sheet: WriteOnlyWorksheet) -> Any:
     from openpyxl.cell import WriteOnlyCell
 
-    cell = WriteOnlyCell(sheet, plain)
-    cell.data_type = "s"  # not the formula, or the error, that openpyxl takes it for
+    cell = WriteOnlyCell(sheet, value)
+    cell.data_type = data_type
     return cell

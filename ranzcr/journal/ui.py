@@ -1,4 +1,4 @@
-"""MLflow's own pages on the journal."""
+"""Opens MLflow's own pages of the journal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ranzcr.tracking import place, server
 
 @dataclass(frozen=True)
 class Ui:
-    """How to look at the journal in a browser: start `argv` with `env` added, then open `link`.
+    """A way to open the journal in a browser: start `argv` with `env`, then open `link`.
 
-    `argv` is empty where a server already runs.
+    `argv` is empty if a server already runs.
     """
 
     link: str
@@ -23,7 +23,7 @@ class Ui:
 
 
 def command(port: int = place.PORT) -> Ui:
-    """The command that opens MLflow on the journal, on this machine only."""
+    """Return the command that serves MLflow's pages of the journal on this machine only."""
     uri = place.tracking_uri()
     experiment = server.experiment_id(server.connect())
     # Without workflowType the page opens in MLflow's GenAI mode.
@@ -35,5 +35,5 @@ def command(port: int = place.PORT) -> Ui:
     if file is not None:
         argv += ["--artifacts-destination", str(file.parent / "artifacts")]
     argv += ["--host", "127.0.0.1", "--port", str(port)]
-    # Without the job workers it takes a third of the memory and starts sooner.
+    # Without job workers the server takes a third of the memory and starts faster.
     return Ui(link, argv, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})

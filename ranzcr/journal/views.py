@@ -1,7 +1,7 @@
-"""The journal's pages in MLflow as code: saved views, written to the server and linked to.
+"""The journal's saved views in MLflow, declared as code, written to the server and linked to.
 
-MLflow keeps a saved view in a tag of the experiment, `mlflow.sharedViewState.<id>`, as JSON with a
-name, times in milliseconds, and what the page shows, compressed. `provision` writes VIEWS there.
+MLflow keeps a saved view in a tag of the experiment, `mlflow.sharedViewState.<id>`: JSON with a
+name, times in milliseconds, and the compressed state of the page. `provision` writes VIEWS there.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Run as MlflowRun
 
 from ranzcr.errors import ConfigError
-from ranzcr.journal import rows as journal
-from ranzcr.journal import ui
-from ranzcr.tracking import runs, server
+from ranzcr.journal import remote, rows, ui
+from ranzcr.journal.columns import stored_of
+from ranzcr.journal.journal_run import SHORT, JournalRun
+from ranzcr.tracking import server
+from ranzcr.tracking.names import Kind, Metric, Param, Tag
 
 TAG = "mlflow.sharedViewState."
-OWN = "ranzcr-"  # ids that begin so are ours; MLflow's pages give a view that is saved there a UUID
-_FOLDS = f"{OWN}folds-"  # the run id follows
+OURS = "ranzcr-"  # prefix of our views' ids; views that people save have a UUID
+_FOLDS = f"{OURS}folds-"  # the run id follows
 _PACKED = "deflate;"
-_PIXELS, _NARROW, _WIDE = 7, 104, 240  # of a column: per character of its heading, at least, long
-_LONG = ("tags.weights", "tags.teachers", "tags.decision")  # their values are long
+_WIDE_TAGS = (Tag.WEIGHTS, Tag.TEACHERS, Tag.DECISION)  # with long values
 
 Chart = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def scatter(x: str, y: str) -> Chart:
 
 
 def parallel(params: Sequence[str], metric: str) -> Chart:
-    """One line per run through its params to the metric, which colours it."""
+    """One line per run through its params to the metric, which sets the line's colour."""
     lines = {"selectedParams": list(params), "selectedMetrics": [metric], "showAllRuns": True}
     return {"type": "PARALLEL", **lines}
 
@@ -54,82 +54,77 @@ def _axis(metric: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What one page shows: a table of runs, or charts of them where there are any."""
+    """One page of MLflow: a table of runs, or charts of them if it has charts."""
 
     id: str
-    name: str  # as MLflow's list of saved views has it
-    runs: str  # which ones, in the words of MLflow's search
-    columns: tuple[str, ...] = ()
-    sort: str = "metrics.cv_auc"
-    rising: bool = False
+    name: str  # in MLflow's list of saved views
+    runs: str  # filter in MLflow's search syntax
+    columns: tuple[str, ...] = ()  # metrics.KEY, params.KEY or tags.KEY
+    sort: str = f"metrics.{Metric.CV_AUC}"
+    ascending: bool = False
     group_by: str | None = None  # a param; a group's metrics are the means of its runs
     charts: tuple[Chart, ...] = ()
-    by_label: bool = False  # whether the charts that MLflow draws of auc/<label> are unfolded
+    by_label: bool = False  # whether MLflow's own charts of auc/<label> are unfolded
 
 
-_CV = ("metrics.cv_auc", "metrics.cv_auc_lo", "metrics.cv_auc_hi")
-_LB = ("metrics.lb_public", "metrics.lb_private")
-_MODEL = ("params.cfg.model.backbone", "params.cfg.model.head", "params.cfg.data.image_size")
 _SETTINGS = (
-    *("cfg.model.backbone", "cfg.model.head", "cfg.model.drop_path"),
-    *("cfg.data.image_size", "cfg.data.batch_size", "cfg.data.augment"),
+    *(Param.BACKBONE, Param.HEAD, "cfg.model.drop_path"),
+    *(Param.IMAGE_SIZE, "cfg.data.batch_size", "cfg.data.augment"),
 )
 
 VIEWS = (
     View(
-        id=f"{OWN}singles",
+        id=f"{OURS}singles",
         name="Single models by CV",
-        runs="tags.kind = 'single'",
-        columns=(
-            *(*_CV, *_LB, "metrics.gpu_hours", *_MODEL),
-            *("tags.folds", "tags.parent", "tags.teachers", "tags.decision"),
-        ),
+        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        columns=tuple(stored_of(Kind.SINGLE)),
     ),
     View(
-        id=f"{OWN}ensembles",
+        id=f"{OURS}ensembles",
         name="Ensembles by CV",
-        runs="tags.kind = 'ensemble'",
-        columns=(*_CV, *_LB, "tags.method", "tags.weights", "tags.decision"),
+        runs=f"tags.{Tag.KIND} = '{Kind.ENSEMBLE}'",
+        columns=(*stored_of(Kind.ENSEMBLE), f"tags.{Tag.METHOD}", f"tags.{Tag.WEIGHTS}"),
     ),
     View(
-        id=f"{OWN}heads",
+        id=f"{OURS}heads",
         name="Heads compared",
-        runs="tags.kind = 'single'",
-        group_by="cfg.model.head",
-        charts=(bars("cv_auc"),),
+        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        group_by=Param.HEAD,
+        charts=(bars(Metric.CV_AUC),),
         by_label=True,
     ),
     View(
-        id=f"{OWN}lb",
+        id=f"{OURS}lb",
         name="CV against leaderboard",
-        runs="metrics.lb_public > 0",
-        charts=(scatter("cv_auc", "lb_public"), scatter("cv_auc", "lb_private")),
+        runs=f"metrics.{Metric.LB_PUBLIC} > 0",
+        charts=(
+            scatter(Metric.CV_AUC, Metric.LB_PUBLIC),
+            scatter(Metric.CV_AUC, Metric.LB_PRIVATE),
+        ),
     ),
     View(
-        id=f"{OWN}settings",
+        id=f"{OURS}settings",
         name="Settings to CV",
-        runs="tags.kind = 'single'",
-        charts=(parallel(_SETTINGS, "cv_auc"),),
+        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        charts=(parallel(_SETTINGS, Metric.CV_AUC),),
     ),
 )
 
 
-def folds_view(single: MlflowRun) -> View:
-    """The view of one experiment's folds. Raises ConfigError where the run has none."""
-    tags, run_id = single.data.tags, single.info.run_id
-    name, kind = tags.get("experiment", single.info.run_name), tags.get("kind")
-    if kind != "single":
-        raise ConfigError(f"{name} is of kind {kind}; only single models have folds")
+def folds_view(run: JournalRun) -> View:
+    """The view of an experiment's folds. Raises ConfigError if the run cannot have folds."""
+    kind = run.tags.get(Tag.KIND)
+    if kind != Kind.SINGLE:
+        raise ConfigError(f"{run.experiment} is of kind {kind}; only single models have folds")
+    metrics = (Metric.VALID_AUC, Metric.VAL_LOSS)
+    metrics += (Metric.GPU_HOURS, Metric.SECONDS, Metric.IMAGES_PER_SECOND)
     return View(
-        id=f"{_FOLDS}{run_id}",
-        name=f"Folds of {name} ({run_id[: journal.SHORT]})",
-        runs=f"tags.root_key = '{tags.get(runs.KEY, '')}'",
-        columns=(
-            *("tags.fold", "tags.seed", "metrics.valid_auc", "metrics.val_loss"),
-            *("metrics.gpu_hours", "metrics.seconds", "metrics.images_per_second"),
-        ),
-        sort="tags.fold",
-        rising=True,
+        id=f"{_FOLDS}{run.run_id}",
+        name=f"Folds of {run.experiment} ({run.run_id[:SHORT]})",
+        runs=f"tags.{Tag.ROOT_KEY} = '{run.tags.get(Tag.RUN_KEY, '')}'",
+        columns=(f"tags.{Tag.FOLD}", f"tags.{Tag.SEED}", *(f"metrics.{key}" for key in metrics)),
+        sort=f"tags.{Tag.FOLD}",
+        ascending=True,
     )
 
 
@@ -141,32 +136,32 @@ class Link:
 
 @dataclass(frozen=True)
 class Provisioned:
-    """The views of ours that the journal now has, and the ids of those that were removed."""
+    """Links to our views, and the ids of the views that were removed."""
 
     links: list[Link]
     removed: list[str]
-    local: bool  # the links open while `ranzcr ui` runs
+    local: bool  # whether the links open only while `ranzcr ui` runs
 
 
 def provision(folds_of: Iterable[str] = ()) -> Provisioned:
-    """Write VIEWS to the journal, and one of the folds of each experiment that is named.
+    """Write VIEWS to the journal, and a view of the folds of each experiment that is named.
 
-    Done again it changes only what differs. Views of ours that are no longer defined, and those of
-    folds whose experiment was deleted, are removed; views that people saved are left alone.
+    Only views that differ are written. Our views that are no longer defined are removed, and those
+    of the folds of deleted experiments; views that people saved are left alone.
 
     Args:
-        folds_of: single models, see `journal.resolve`.
+        folds_of: single models, see `rows.find`.
 
-    Raises TrackingError where a name is unknown, or MLflow does not answer or refuses; ConfigError
-    where a name has no folds.
+    Raises TrackingError if a name is unknown or MLflow does not answer or refuses; ConfigError
+    if a run has no folds.
     """
-    asked = [journal.resolve(name) for name in folds_of]
+    requested = [rows.resolve(name) for name in folds_of]
     client = server.connect()
     experiment = server.experiment_id(client)
     with server.translated(client.tracking_uri), server.exclusive(client.tracking_uri):
         stored = _stored(client.get_experiment(experiment).tags)
         before = [key.removeprefix(_FOLDS) for key in stored if key.startswith(_FOLDS)]
-        views = [*VIEWS, *_folds_views(client, experiment, {*asked, *before})]
+        views = [*VIEWS, *_folds_views(client, experiment, {*requested, *before})]
         for view in views:
             tag = _tag(view, stored.get(view.id, ""))
             if tag != stored.get(view.id):
@@ -180,18 +175,18 @@ def provision(folds_of: Iterable[str] = ()) -> Provisioned:
 
 
 def _stored(tags: Mapping[str, str]) -> dict[str, str]:
-    """Our views among an experiment's tags, by id."""
-    begin = f"{TAG}{OWN}"
-    return {key.removeprefix(TAG): tags[key] for key in tags if key.startswith(begin)}
+    """The tags of our views among the experiment's tags, by view id."""
+    prefix = f"{TAG}{OURS}"
+    return {key.removeprefix(TAG): tags[key] for key in tags if key.startswith(prefix)}
 
 
 def _folds_views(client: MlflowClient, experiment: str, run_ids: Iterable[str]) -> list[View]:
-    """The views of the folds of these runs, but of those that are deleted."""
+    """The views of the folds of these runs, without those of deleted runs."""
     listed = ", ".join(f"'{run_id}'" for run_id in sorted(run_ids))
     if not listed:
         return []
-    found = client.search_runs([experiment], f"attributes.run_id IN ({listed})")
-    return [folds_view(run) for run in found]
+    runs = client.search_runs([experiment], f"attributes.run_id IN ({listed})")
+    return [folds_view(remote.of_mlflow(run)) for run in runs]
 
 
 def _url(page: str, view: View) -> str:
@@ -200,80 +195,80 @@ def _url(page: str, view: View) -> str:
 
 
 def _tag(view: View, before: str) -> str:
-    """The tag that holds `view`; `before`, what the tag held, where that says the same."""
+    """The tag that holds `view`; `before`, the present tag, if it holds the same view."""
     now = int(time.time() * 1000)
-    told = {"name": view.name, "createdAt": now, "updatedAt": now, "state": state(view)}
-    kept = unpack(before)
-    if kept is not None:
-        if all(kept[key] == told[key] for key in ("name", "state")):
+    content = {"name": view.name, "createdAt": now, "updatedAt": now, "state": state(view)}
+    present = unpack(before)
+    if present is not None:
+        if all(present[key] == content[key] for key in ("name", "state")):
             return before
-        told["createdAt"] = kept["createdAt"]
-    return json.dumps({**told, "state": _pack(told["state"])})
+        content["createdAt"] = present["createdAt"]
+    return json.dumps({**content, "state": _pack(content["state"])})
 
 
 def unpack(tag: str) -> dict[str, Any] | None:
-    """What a saved view's tag holds, its state as JSON; None where it is damaged."""
+    """Return the content of a saved view's tag, its state as JSON; None if it is damaged."""
     try:
-        told = json.loads(tag)
-        packed = base64.b64decode(told["state"].removeprefix(_PACKED), validate=True)
+        content = json.loads(tag)
+        packed = base64.b64decode(content["state"].removeprefix(_PACKED), validate=True)
         return {
-            "name": told["name"],
-            "createdAt": int(told["createdAt"]),
+            "name": content["name"],
+            "createdAt": int(content["createdAt"]),
             "state": json.loads(zlib.decompress(packed)),
         }
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
 
 
-def _pack(told: Any) -> str:
-    packed = zlib.compress(json.dumps(told, separators=(",", ":")).encode())
+def _pack(content: Any) -> str:
+    packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
     return _PACKED + base64.b64encode(packed).decode()
 
 
 def state(view: View) -> dict[str, Any]:
-    """What MLflow's page of runs is told: names and values are those of its own code."""
-    columns = [_column(name) for name in view.columns]
-    grouped = {
+    """The state of MLflow's page of runs; names and values are those of MLflow's code."""
+    names = [_column(source) for source in view.columns]
+    grouping = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": view.group_by}],
     }
-    told = {
+    page = {
         "searchFilter": view.runs,
         "orderByKey": _column(view.sort),
-        "orderByAsc": view.rising,
-        "selectedColumns": columns,
-        "columnOrder": ["attributes.`Run Name`", *columns],
-        "columnWidths": {_column(name): _width(name) for name in view.columns},
-        "groupBy": grouped if view.group_by else None,
-        "runsHiddenMode": "SHOW_ALL",  # else the charts have the first 10 runs
+        "orderByAsc": view.ascending,
+        "selectedColumns": names,
+        "columnOrder": ["attributes.`Run Name`", *names],
+        "columnWidths": {_column(source): _width(source) for source in view.columns},
+        "groupBy": grouping if view.group_by else None,
+        "runsHiddenMode": "SHOW_ALL",  # by default the charts show the first 10 runs
     }
-    return {**told, **_charts(view)} if view.charts else told
+    return {**page, **_charts(view)} if view.charts else page
 
 
 def _charts(view: View) -> dict[str, Any]:
-    """Our charts on top; below, folded, those that MLflow adds for each metric without a chart."""
+    """Our charts on top; folded below them those that MLflow adds for all other metrics."""
     unfolded = {view.name: True, "auc": view.by_label, "Model metrics": False}
-    ours = {"columns": len(view.charts), "cardHeight": 420}  # cards side by side, pixels
+    layout = {"columns": len(view.charts), "cardHeight": 420}  # cards side by side, pixels
     return {
         "compareRunSections": [
-            {"uuid": name, "name": name, "display": display, **(ours if name == view.name else {})}
-            for name, display in unfolded.items()
+            {"uuid": name, "name": name, "display": shown, **(layout if name == view.name else {})}
+            for name, shown in unfolded.items()
         ],
         "compareRunCharts": [
             {"uuid": str(number), "metricSectionId": view.name, "runsCountToCompare": 100, **chart}
             for number, chart in enumerate(view.charts)
         ],
-        "isAccordionReordered": True,  # else sections are sorted by name
+        "isAccordionReordered": True,  # otherwise sections are sorted by name
     }
 
 
-def _column(name: str) -> str:
-    """ "metrics.cv_auc" as MLflow's table names its columns: "metrics.`cv_auc`"."""
-    group, key = name.split(".", maxsplit=1)
+def _column(source: str) -> str:
+    """The name of a column in MLflow's table: "metrics.`cv_auc`" for "metrics.cv_auc"."""
+    group, key = source.split(".", maxsplit=1)
     return f"{group}.`{key}`"
 
 
-def _width(name: str) -> int:
-    """Pixels that show a column's heading whole, with the sign that it is sorted by."""
-    heading = 40 + _PIXELS * len(name.split(".", maxsplit=1)[1])
-    return max(_WIDE if name in _LONG else _NARROW, heading)
+def _width(source: str) -> int:
+    """Pixels that show the column's heading completely, with the sign that it is sorted by."""
+    key = source.split(".", maxsplit=1)[1]
+    return max(240 if key in _WIDE_TAGS else 104, 40 + 7 * len(key))

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ranzcr.errors import TrackingError
-from ranzcr.journal import rows as journal
+from ranzcr.journal import columns
 from ranzcr.registry import candidates, registry
 from ranzcr.registry.candidates import CANDIDATES, CHAMPION, CandidateVersion
 from ranzcr.registry.gates import Gate
@@ -109,8 +109,8 @@ def _blend_rows(client: MlflowClient, run_id: str) -> list[list[str]]:
             raise
         return [["members", "its run was deleted"]]
     return [
-        ["members", journal.members(blend.tags)],
-        ["CV [95%]", journal.interval(blend.metrics)],
+        ["members", columns.members(blend.tags)],
+        ["CV [95%]", columns.interval(blend.metrics)],
     ]
 
 

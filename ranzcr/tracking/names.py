@@ -37,6 +37,8 @@ class Tag:
     METHOD = "method"
     AUTHOR = "author"
     DECISION = "decision"
+    DECIDED_BY = "decided_by"
+    DECIDED_AT = "decided_at"
     CODE = "code"
     GIT_COMMIT = "git_commit"
     IMAGE_DIGEST = "image_digest"

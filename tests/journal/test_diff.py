@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 from ranzcr import cli, config
 from ranzcr.data.dataset import Dataset
 from ranzcr.errors import ConfigError, TrackingError
-from ranzcr.journal import diff
-from ranzcr.journal import rows as journal
+from ranzcr.journal import diff, rows
 from ranzcr.labels import UID
 from ranzcr.predictions import Origin, Predictions
 from ranzcr.tracking import context
@@ -20,11 +19,11 @@ from ranzcr.tracking import context
 
 def out_of_fold(dataset, skill):
     """Predictions of the train rows; the higher `skill`, the higher the AUC."""
-    rows = dataset.rows("train")
-    noise = np.random.default_rng(0).random((len(rows), len(dataset.schema)))
-    values = (skill * np.maximum(dataset.targets(rows), 0) + noise) / (1 + skill)
+    train = dataset.rows("train")
+    noise = np.random.default_rng(0).random((len(train), len(dataset.schema)))
+    values = (skill * np.maximum(dataset.targets(train), 0) + noise) / (1 + skill)
     origin = Origin(experiment="x", dataset_digest=dataset.digest)
-    uids = dataset.table[UID].to_numpy()[rows]
+    uids = dataset.table[UID].to_numpy()[train]
     return Predictions(uids, values.astype(np.float32), dataset.schema, origin)
 
 
@@ -152,9 +151,9 @@ def test_with_the_data_set_the_better_one_is_found_either_way(two):
 
 
 def test_each_label_is_tested_too(two):
-    rows = {row[0]: row for row in diff.compare("smoke_a", "smoke_b", two.path).aucs}
-    assert rows["macro"][-1] == "1.000"
-    assert rows["ETT - Abnormal"][-1] == "1.000"  # by its predictions, whatever the journal says
+    aucs = {row[0]: row for row in diff.compare("smoke_a", "smoke_b", two.path).aucs}
+    assert aucs["macro"][-1] == "1.000"
+    assert aucs["ETT - Abnormal"][-1] == "1.000"  # by its predictions, whatever the journal says
     text = diff.render(diff.compare("smoke_a", "smoke_b", two.path))
     assert "B is better" in text
 
@@ -173,8 +172,10 @@ def test_a_data_set_that_is_no_longer_there_is_asked_for(journal, dataset, tmp_p
 
 
 def test_a_run_is_not_compared_with_itself(two):
-    run_id = journal.resolve("smoke_a")
-    with pytest.raises(ConfigError, match=f"smoke_a and {run_id} are one run, {run_id[:8]}; give"):
+    run_id = rows.resolve("smoke_a")
+    with pytest.raises(
+        ConfigError, match=f"smoke_a and {run_id} are the same run, {run_id[:8]}; name"
+    ):
         diff.compare("smoke_a", run_id)
 
 
@@ -197,7 +198,7 @@ def test_runs_of_different_data_sets_are_not_compared(two):
     found = diff.compare("smoke_a", other, two.path)
     assert found.aucs == []
     assert found.verdict == (
-        f"A and B were made on different data sets ({two.digest[:12]} and eeeeeeeeeeee): "
+        f"A and B use different data sets ({two.digest[:12]} and eeeeeeeeeeee): "
         "scores are not compared."
     )
     assert found.settings
@@ -206,7 +207,7 @@ def test_runs_of_different_data_sets_are_not_compared(two):
 def test_another_data_set_than_theirs_is_refused(two):
     for name in ("b7v3_001", "b6v3_001"):
         single(name, "e" * 64, {"cv_auc": 0.9})
-    with pytest.raises(ConfigError, match="A and B were made on eeeeeeeeeeee; give that one"):
+    with pytest.raises(ConfigError, match="but A and B use eeeeeeeeeeee; give that one"):
         diff.compare("b7v3_001", "b6v3_001", two.path)
 
 

@@ -5,17 +5,18 @@ from journal_runs import DIGEST, single
 
 from ranzcr import config
 from ranzcr.errors import ConfigError, TrackingError
-from ranzcr.journal import rows as journal
+from ranzcr.journal import rows
+from ranzcr.journal.columns import SHOWN
 from ranzcr.tracking import context
 
 
-def names(**asked):
-    return [row["experiment"] for row in journal.select(**asked).rows]
+def names(**options):
+    return [row["experiment"] for row in rows.select(**options).rows]
 
 
 def test_best_comes_first_and_what_has_no_score_last(filled):
-    frame = journal.rows()
-    assert list(frame.columns) == journal.COLUMNS
+    frame = rows.rows()
+    assert list(frame.columns) == [column.name for column in SHOWN]
     assert list(frame.kind) == ["ensemble", "single", "single", "pseudo"]
     student = frame.iloc[1]
     assert (student.experiment, student.parent, student.teachers) == (
@@ -33,14 +34,14 @@ def test_the_promised_columns_come_first():
         "kind experiment parent backbone head image_size folds teachers members cv_auc cv_auc_lo "
         "cv_auc_hi lb_public lb_private gpu_hours decision run_id"
     )
-    assert journal.COLUMNS[:17] == promised.split()
+    assert [column.name for column in SHOWN][:17] == promised.split()
 
 
 def test_rows_can_be_chosen_sorted_and_limited(filled):
     assert names(kind="single") == ["kdb3v3_b71_001", "b7v3_001"]
     assert names(kind="single", sort="experiment") == ["b7v3_001", "kdb3v3_b71_001"]
-    assert len(journal.rows(limit=2)) == 2
-    assert list(journal.rows(sort="teachers").teachers)[-2:] == ["", ""]
+    assert len(rows.rows(limit=2)) == 2
+    assert list(rows.rows(sort="teachers").teachers)[-2:] == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_filters_hold_together_over_columns_params_and_metrics(filled):
 
 
 def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
-    row = journal.select(kind="single").rows[0]
+    row = rows.select(kind="single").rows[0]
     assert row["state"] == "finished"
     assert row["started"].startswith("20")
     assert row["link"].startswith("http://127.0.0.1:5000/#/experiments/")
@@ -86,12 +87,12 @@ def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
 
 def test_a_run_that_failed_says_so(journal_of):
     journal_of({"name": "cut off", "status": "FAILED"}, {"name": "going on", "status": "RUNNING"})
-    assert {row["state"] for row in journal.select().rows} == {"failed", "running"}
+    assert {row["state"] for row in rows.select().rows} == {"failed", "running"}
 
 
 def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
     journal_of({"name": "imported"}, {"name": "imported"})
-    first, second = journal.select().rows
+    first, second = rows.select().rows
     assert first["experiment"] == second["experiment"] == "imported"
     assert {first[name] for name in ("parent", "backbone", "changed", "decision")} == {""}
     assert first["cv_auc"] is None
@@ -100,33 +101,27 @@ def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
 def test_weights_that_someone_wrote_by_hand_do_not_break_the_journal(journal_of):
     for weights in ("{broken", "[1]", '{"a": "much"}'):
         journal_of({"name": "a+b", "tags": {"members": "a,b", "weights": weights}})
-    assert {row["members"] for row in journal.select().rows} == {"a b"}
+    assert {row["members"] for row in rows.select().rows} == {"a b"}
 
 
 def test_sizes_are_sorted_as_numbers(journal):
-    from ranzcr.journal import rows as shown
-
     single("b7v3_001", 0.8)  # 1024 px
     single("r200d_staged", 0.8)  # 512 px
-    assert list(shown.rows(sort="image_size").image_size) == ["512", "1024"]
+    assert list(rows.rows(sort="image_size").image_size) == ["512", "1024"]
 
 
 def test_folds_are_no_rows(journal):
-    from ranzcr.journal import rows as shown
-
     experiment = config.load("b7v3_001")
     for fold in (0, 1):
         with context.fold_run(experiment, dataset_digest=DIGEST, fold=fold, labels=["a"]):
             pass
-    assert list(shown.rows().folds) == ["2"]
+    assert list(rows.rows().folds) == ["2"]
 
 
 def test_the_same_experiment_again_stays_one_row(journal):
-    from ranzcr.journal import rows as shown
-
     single("b7v3_001", 0.8)
     single("b7v3_001", 0.9)
-    assert list(shown.rows().cv_auc) == [0.9]
+    assert list(rows.rows().cv_auc) == [0.9]
 
 
 @pytest.mark.parametrize(
@@ -145,38 +140,36 @@ def test_the_same_experiment_again_stays_one_row(journal):
 def test_a_wrong_word_is_answered_with_the_nearest(journal_of, ask, message):
     journal_of({"name": "a", "metrics": {"auc/ETT": 0.5}, "params": {"cfg.model.head": "gem"}})
     with pytest.raises(ConfigError, match=message):
-        journal.select(**ask)
+        rows.select(**ask)
 
 
 def test_no_journal_an_empty_one_and_no_match_are_told_apart(tmp_path, monkeypatch, request):
     monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "none"))
-    assert journal.select().silence.startswith(f"No journal yet at {tmp_path / 'none'}/mlflow.db")
+    assert rows.select().message.startswith(f"No journal yet at {tmp_path / 'none'}/mlflow.db")
     assert not (tmp_path / "none").exists()  # looking makes nothing
     request.getfixturevalue("journal")
-    assert journal.select().silence.startswith("The journal is empty: run a pipeline")
-    assert journal.select(kind="single").silence == "No run of the journal is as asked.\n"
+    assert rows.select().message.startswith("The journal is empty: run a pipeline")
+    assert rows.select(kind="single").message == "No run of the journal matches.\n"
 
 
 def test_a_name_of_several_runs_is_refused(filled):
     single("b7v3_001", 0.8, digest="e" * 64)
     with pytest.raises(TrackingError, match=r"2 runs are named b7v3_001; give one of \w{8} of 20"):
-        journal.resolve("b7v3_001")
+        rows.resolve("b7v3_001")
 
 
 def test_a_run_is_found_by_its_name_its_id_and_how_that_begins(filled):
-    run_id = journal.resolve("b7v3_001")
-    assert journal.resolve(run_id) == journal.resolve(run_id[:8]) == run_id
+    run_id = rows.resolve("b7v3_001")
+    assert rows.resolve(run_id) == rows.resolve(run_id[:8]) == run_id
     with pytest.raises(TrackingError, match="no run"):
-        journal.resolve(run_id[:7])
+        rows.resolve(run_id[:7])
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(filled):
     with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
-        journal.resolve("b7v3_002")
+        rows.resolve("b7v3_002")
 
 
 def test_an_empty_journal_knows_no_name(journal):
-    from ranzcr.journal import rows as shown
-
     with pytest.raises(TrackingError, match="no run 'x': the journal is empty; run a pipeline"):
-        shown.resolve("x")
+        rows.resolve("x")

@@ -1,15 +1,14 @@
 """What an experiment changed against its parent."""
 
 from ranzcr import config
-from ranzcr.journal import changes
-from ranzcr.journal import rows as journal
+from ranzcr.journal import changes, rows
 from ranzcr.tracking import settings
 
 RECIPE = "cfg.training.recipe"
 
 
 def changed(**asked):
-    return {row["experiment"]: row["changed"] for row in journal.select(**asked).rows}
+    return {row["experiment"]: row["changed"] for row in rows.select(**asked).rows}
 
 
 def test_settings_are_named_without_their_section_the_model_first():

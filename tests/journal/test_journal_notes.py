@@ -8,8 +8,7 @@ from mlflow.entities import RunStatus
 
 from ranzcr import config
 from ranzcr.errors import ConfigError, TrackingError
-from ranzcr.journal import notes, show
-from ranzcr.journal import rows as journal
+from ranzcr.journal import notes, rows, show
 
 
 def description(client, run_id):
@@ -21,7 +20,7 @@ def description(client, run_id):
     [
         (lambda: notes.set_lb("x", public=97.4), "leaderboard score 97.4: expected an AUC"),
         (lambda: notes.set_lb("x"), "no leaderboard score; give --public, --private or both"),
-        (lambda: notes.note("x", " \n"), "the note is empty; say something"),
+        (lambda: notes.note("x", " \n"), "the note is empty; write something"),
         (lambda: notes.decide("x", "no" * 5000), "the decision has 10000 characters; MLflow"),
     ],
 )
@@ -33,7 +32,7 @@ def test_what_cannot_be_written_is_told_in_one_line(write, message):
 def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
     run_id = notes.set_lb("b7v3_001", public=0.966)
     notes.set_lb(run_id[:8], private=0.97)
-    row = journal.rows().set_index("experiment").loc["b7v3_001"]
+    row = rows.rows().set_index("experiment").loc["b7v3_001"]
     assert (row.lb_public, row.lb_private) == (0.966, 0.97)
     assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)
 
@@ -68,7 +67,7 @@ def test_a_decision_is_shown_as_it_was_written_and_says_who_and_when(filled, mon
     tags = filled.get_run(run_id).data.tags
     assert (tags["decision"], tags["decided_by"]) == ("[/keep] :eyes:", "ada")
     assert re.match(r"20\d\d-\d\d-\d\dT", tags["decided_at"])
-    assert "[/keep] :eyes:" in show.render(journal.select())
+    assert "[/keep] :eyes:" in show.render(rows.select())
 
 
 @pytest.mark.parametrize(

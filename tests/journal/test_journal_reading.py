@@ -51,13 +51,13 @@ def test_the_schema_is_that_of_the_installed_mlflow(journal):
 
 
 def test_another_schema_is_left_to_mlflow(filled):
-    known = comparable(reading.read().entries)
+    known = comparable(reading.read().runs)
     database = sqlite3.connect(place.sqlite_file(place.tracking_uri()))
     database.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
     database.commit()
     assert local_tables.read(place.sqlite_file(place.tracking_uri()), "ranzcr-clip", None) is None
     database.close()
-    assert comparable(reading.read().entries) == known  # mlflow looked before the change
+    assert comparable(reading.read().runs) == known  # mlflow looked before the change
 
 
 def test_a_damaged_journal_is_one_line(journal):
@@ -106,8 +106,8 @@ def test_showing_a_local_journal_imports_neither_mlflow_nor_pandas(filled):
 
 def test_names_with_quotes_are_found_by_the_client_too(odd):
     experiment = server.experiment_id(odd)
-    (found,) = remote.named(odd, experiment, "Größe 'b7' 𝔘", reading.SHORT)
+    (found,) = remote.named(odd, experiment, "Größe 'b7' 𝔘")
     assert reading.is_named(found, "Größe 'b7' 𝔘")
-    assert remote.named(odd, experiment, "'\"", reading.SHORT) == []
-    (same,) = remote.named(odd, experiment, found.run_id[:8], reading.SHORT)
+    assert remote.named(odd, experiment, "'\"") == []
+    (same,) = remote.named(odd, experiment, found.run_id[:8])
     assert same.run_id == found.run_id

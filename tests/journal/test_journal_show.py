@@ -13,21 +13,22 @@ from typer.testing import CliRunner
 
 from ranzcr import cli
 from ranzcr.errors import ConfigError, OutputError
-from ranzcr.journal import notes, show, spreadsheets
-from ranzcr.journal import rows as journal
+from ranzcr.journal import notes, rows, show, spreadsheets
+from ranzcr.journal.columns import CELLS, SHOWN
 from ranzcr.journal.rows import Selection
 
+NAMES = [column.name for column in SHOWN]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 XML_TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), max_size=20)
 
 
 def rendered(form="table", **asked):
-    return show.render(journal.select(**asked), form)
+    return show.render(rows.select(**asked), form)
 
 
 def filled_row(**cells):
-    words = dict.fromkeys(journal.COLUMNS, "")
-    return {**words, **dict.fromkeys(journal.SCORES), "link": "http://x/#/1", **cells}
+    empty = {column.name: None if column.place == "metrics" else "" for column in CELLS}
+    return {**empty, "link": "http://x/#/1", **cells}
 
 
 def test_the_table_shows_cv_with_its_interval_and_weights(filled):
@@ -45,7 +46,7 @@ def test_the_table_shows_what_runs_and_what_failed_but_not_what_is_done(journal_
 
 def test_many_changes_are_cut_in_a_table_and_whole_in_csv():
     changes = ", ".join(f"setting_{index}: {index}→{index + 1}" for index in range(20))
-    found = Selection([filled_row(kind="single", changed=changes)], "")
+    found = Selection([filled_row(kind="single", changed=changes)])
     assert "setting_2: 2→3, … |" in show.render(found, "md")
     assert "setting_19" not in show.render(found, "md")
     assert changes in show.render(found, "csv")
@@ -53,7 +54,7 @@ def test_many_changes_are_cut_in_a_table_and_whole_in_csv():
 
 def test_csv_has_every_column_and_reads_back(filled):
     frame = pd.read_csv(io.StringIO(rendered("csv")))
-    assert list(frame.columns) == journal.COLUMNS
+    assert list(frame.columns) == NAMES
     assert frame.cv_auc[0] == 0.92
 
 
@@ -84,7 +85,7 @@ def test_html_is_one_page_with_what_people_wrote_escaped(filled):
 
 
 def test_html_has_the_cells_of_markdown(filled):
-    found = journal.select()
+    found = rows.select()
     page = re.sub(r'<a href="(.*?)">(.*?)</a>', r"[\2](\1)", show.render(found, "html"))
     lines = [line for line in show.render(found, "md").splitlines() if line.startswith("| ")]
     markdown = [line[2:-2].split(" | ") for line in lines if "---" not in line]
@@ -98,10 +99,8 @@ def test_an_empty_journal_says_what_to_do(journal, form):
 
 
 def test_an_empty_journal_is_a_table_without_rows_too(journal, tmp_path):
-    from ranzcr.journal.rows import COLUMNS
-
-    assert rendered("csv") == ",".join(COLUMNS) + "\n"
-    show.write(Selection([], ""), "xlsx", tmp_path / "journal.xlsx")
+    assert rendered("csv") == ",".join(NAMES) + "\n"
+    show.write(Selection([]), "xlsx", tmp_path / "journal.xlsx")
     assert openpyxl.load_workbook(tmp_path / "journal.xlsx").active.max_row == 1
 
 
@@ -111,22 +110,22 @@ def test_a_kind_that_others_made_is_shown_last(journal_of):
 
 
 def test_a_workbook_has_numbers_links_and_a_heading_that_stays(filled, tmp_path):
-    show.write(journal.select(kind="single"), "xlsx", tmp_path / "journal.xlsx")
+    show.write(rows.select(kind="single"), "xlsx", tmp_path / "journal.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "journal.xlsx").active
     heading, first = [list(row) for row in sheet.iter_rows(max_row=2)]
-    assert [cell.value for cell in heading] == journal.COLUMNS
-    row = dict(zip(journal.COLUMNS, first, strict=True))
+    assert [cell.value for cell in heading] == NAMES
+    row = dict(zip(NAMES, first, strict=True))
     assert (row["cv_auc"].value, row["cv_auc"].data_type) == (0.91, "n")
     assert (row["image_size"].value, row["image_size"].data_type) == (1024, "n")
     assert row["lb_public"].value is None
     assert row["link"].hyperlink.target == row["link"].value
-    assert sheet.freeze_panes == "A2"
+    assert sheet.freeze_panes == "C2"
     assert sheet.auto_filter.ref == "A1:V3"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "#N/A", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
-    found = Selection([filled_row(decision=text)], "")
+    found = Selection([filled_row(decision=text)])
     show.write(found, "xlsx", tmp_path / "journal.xlsx")
     cell = openpyxl.load_workbook(tmp_path / "journal.xlsx").active["P2"]
     assert (cell.value, cell.data_type) == (text, "s")
@@ -136,41 +135,46 @@ def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
 @given(texts=st.lists(XML_TEXTS, min_size=1, max_size=4))
 def test_a_workbook_gives_back_what_was_written(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("books") / "journal.xlsx"
-    show.write(Selection([filled_row(decision=text) for text in texts], ""), "xlsx", path)
+    show.write(Selection([filled_row(decision=text) for text in texts]), "xlsx", path)
     sheet = openpyxl.load_workbook(path).active
     assert [sheet.cell(place, 16).value or "" for place in range(2, len(texts) + 2)] == texts
 
 
-def test_what_a_workbook_cannot_hold_is_a_space(tmp_path):
-    show.write(Selection([filled_row(decision="a\x00\x1bb")], ""), "xlsx", tmp_path / "j.xlsx")
-    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["P2"].value == "a  b"
+def test_a_character_that_xml_does_not_allow_is_escaped(tmp_path):
+    show.write(Selection([filled_row(decision="a\x00\x1bb")]), "xlsx", tmp_path / "j.xlsx")
+    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["P2"].value == "a_x0000__x001B_b"
+
+
+def test_a_workbook_has_all_digits_of_a_score(tmp_path):
+    show.write(Selection([filled_row(cv_auc=0.1 + 0.2)]), "xlsx", tmp_path / "j.xlsx")
+    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["J2"].value == 0.1 + 0.2
 
 
 @given(text=TEXTS)
 def test_csv_gives_back_what_was_written_and_runs_none_of_it(text):
-    found = Selection([filled_row(decision=text)], "")
+    found = Selection([filled_row(decision=text)])
     lines = list(csv.DictReader(io.StringIO(show.render(found, "csv"), newline="")))
     cell = lines[0]["decision"]
-    assert spreadsheets.unquoted(cell) == re.sub("\r\n?", "\n", text)
+    assert spreadsheets.unquoted(cell) == text
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
 def test_numbers_below_zero_stay_numbers_in_csv():
-    assert ",-1.5," in show.render(Selection([filled_row(gpu_hours=-1.5)], ""), "csv")
+    assert ",-1.5," in show.render(Selection([filled_row(gpu_hours=-1.5)]), "csv")
 
 
 def test_an_unknown_format_is_answered_with_the_nearest_and_a_workbook_needs_a_file():
     with pytest.raises(ConfigError, match="no format 'htm'; did you mean html"):
-        show.render(Selection([], ""), "htm")
+        show.render(Selection([]), "htm")
     with pytest.raises(ConfigError, match="name a file: -o journal"):
-        show.render(Selection([], ""), "xlsx")
+        show.render(Selection([]), "xlsx")
 
 
 def test_the_command_writes_the_format_that_the_file_is_named_by(filled, tmp_path):
     run = CliRunner().invoke
     page = tmp_path / "journal.html"
-    told = run(cli.app, ["journal", "show", "--where", "cv_auc>=0.9", "-o", str(page)])
-    assert told.output == f"{page}: 3 runs\n"
+    report = run(cli.app, ["journal", "show", "--where", "cv_auc>=0.9", "-o", str(page)])
+    assert report.output == f"{page}: 3 runs\n"
     assert page.read_text().startswith("<!doctype html>")
     plain = run(cli.app, ["journal", "show", "--kind", "single", "--sort", "experiment:desc"])
     assert plain.output.index("kdb3v3") < plain.output.index("b7v3_001  ")
@@ -180,18 +184,18 @@ def test_the_command_writes_the_format_that_the_file_is_named_by(filled, tmp_pat
 def test_a_file_that_cannot_be_written_stays_as_it_was(filled, tmp_path, monkeypatch):
     file = tmp_path / "journal.xlsx"
     file.write_text("before")
-    monkeypatch.setattr(spreadsheets, "_WIDTH", "broken")
-    with pytest.raises(TypeError):
-        show.write(journal.select(), "xlsx", file)
+    monkeypatch.setattr(spreadsheets, "_COUNT", "broken")
+    with pytest.raises(AttributeError):
+        show.write(rows.select(), "xlsx", file)
     assert file.read_text() == "before"
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path):
     with pytest.raises(OutputError, match="it is a folder; name a file in it"):
-        show.write(Selection([], ""), "csv", tmp_path)
+        show.write(Selection([]), "csv", tmp_path)
 
 
 @pytest.mark.parametrize(("size", "shown"), [("inf", "inf"), ("512", 512), ("0", 0), ("?", "?")])
 def test_a_count_is_a_number_where_a_workbook_has_one(tmp_path, size, shown):
-    show.write(Selection([filled_row(image_size=size)], ""), "xlsx", tmp_path / "j.xlsx")
+    show.write(Selection([filled_row(image_size=size)]), "xlsx", tmp_path / "j.xlsx")
     assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["F2"].value == shown

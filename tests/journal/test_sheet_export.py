@@ -16,6 +16,7 @@ from ranzcr import cli
 from ranzcr.errors import ConfigError
 from ranzcr.journal import notes
 from ranzcr.journal import rows as record
+from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets import exporting, importing, rows, stored
 from ranzcr.tracking import context, server
 from ranzcr.tracking.delivery import safe_name
@@ -46,7 +47,7 @@ def runs(draw):
     found = []
     for number in range(draw(st.integers(1, 4))):
         tags = {
-            "kind": draw(st.sampled_from(record.KINDS)),
+            "kind": draw(st.sampled_from(KINDS)),
             "experiment": draw(_VALUES.filter(bool)),
             "run_key": f"{number:032x}",
             **draw(st.dictionaries(_TAGS, _VALUES, max_size=5)),

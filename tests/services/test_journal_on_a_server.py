@@ -53,12 +53,12 @@ def rows(client, written):
 
 def test_slices_of_a_server_are_what_its_client_says(client, rows, monkeypatch):
     monkeypatch.setattr(remote, "_PAGE", 1)  # a page per run: slices have several
-    found = reading.read("read-by-slices").entries
+    found = reading.read("read-by-slices").runs
     experiment = server.experiment_id(client)
     expected = [remote._of_run(run) for run in remote.search(client, experiment, "read-by-slices")]
     assert comparable(found) == comparable(expected)
     assert {entry.run_id for entry in found} == set(rows)
-    assert "fold" not in {entry.tags["kind"] for entry in reading.read().entries}
+    assert "fold" not in {entry.tags["kind"] for entry in reading.read().runs}
 
 
 def test_a_row_links_to_the_servers_own_page(guarded_server, rows):

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from plugin_emulator import Plugin
 
 from ranzcr import cli, config, lineage
+from ranzcr.journal import columns
 from ranzcr.journal import rows as journal
 
 FOLDS = 2
@@ -125,7 +126,7 @@ def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
 def test_the_journal_shows_its_rows_beside_the_plugins(tracked):
     _, made, _ = tracked
     shown = set(journal.rows().run_id)
-    rows = {run.info.run_id for kind in journal.KINDS for run in of_kind(made, kind)}
+    rows = {run.info.run_id for kind in columns.KINDS for run in of_kind(made, kind)}
     assert rows <= shown
     assert not shown & {run.info.run_id for run in made} - rows
 

@@ -127,7 +127,7 @@ def test_single_models_are_listed_by_cv(opened):
     page = opened("Single models by CV")
     expect_runs(page, list(SINGLES))
     model = ["cfg.model.backbone", "cfg.model.head", "cfg.data.image_size"]
-    expect_headings(page, *CV, *LB, "gpu_hours", *model, "folds", "parent", "teachers")
+    expect_headings(page, *CV, *LB, "gpu_hours", *model, "parent", "folds", "teachers")
 
 
 def test_ensembles_are_listed_by_cv(opened):

@@ -18,7 +18,7 @@ from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import replacing
-from ranzcr.journal.rows import KINDS
+from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets.fields import FIELDS, ROW
 from ranzcr.journal.sheets.stored import Journal, content_of, key_of
 from ranzcr.journal.spreadsheets import quoted

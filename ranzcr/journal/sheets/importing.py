@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ranzcr.errors import ConfigError, DataError, nearest
-from ranzcr.journal.rows import COLUMNS, KINDS
+from ranzcr.journal.columns import KINDS, SHOWN
 from ranzcr.journal.sheets import grids, header, mapping, merging, rows, submissions, writing
 from ranzcr.journal.sheets.header import Table
 from ranzcr.journal.sheets.mapping import Mapping
@@ -43,7 +43,7 @@ def load(
     readings = grids.read(file, sheet)
     if map_file is None:
         table = header.tabulate(readings, mapping.recognised)
-        if set(table.columns) >= set(COLUMNS):
+        if set(table.columns) >= {column.name for column in SHOWN}:
             raise DataError(
                 f"{table.file}: what ranzcr journal show prints lacks scores and settings; import "
                 "what ranzcr journal export writes"

@@ -13,7 +13,7 @@ import yaml
 
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import replacing
-from ranzcr.journal.rows import KINDS
+from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets import cells, fields
 from ranzcr.journal.sheets.fields import PERCENT, SKIP, Field
 from ranzcr.journal.sheets.header import Names, Table

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ranzcr.errors import DataError, nearest
-from ranzcr.journal.rows import KINDS
+from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets import cells
 from ranzcr.journal.sheets.cells import Cell, UnreadableError
 from ranzcr.journal.sheets.fields import EXPERIMENT, KIND, Content, Field
