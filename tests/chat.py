@@ -1,4 +1,4 @@
-"""A chat that takes messages over HTTP, as Slack's incoming webhooks do."""
+"""A chat that accepts messages over HTTP, as Slack's incoming webhooks do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Chat(ThreadingHTTPServer):
-    """Keeps what was posted to `url`; answers `statuses` in turn, then 200."""
+    """Keeps the messages posted to `url`; answers `statuses` in turn, then 200."""
 
     PATH = "/services/T0/B0/s3cr3t"
 
@@ -49,21 +49,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(server: ThreadingHTTPServer) -> Iterator[None]:
-    """Serve in a thread for the length of the block."""
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+def running_chat() -> Iterator[Chat]:
+    """A chat that runs for the length of the block."""
+    chat = Chat()
+    thread = threading.Thread(target=chat.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def talking() -> Iterator[Chat]:
-    """A chat that is there for the length of the block."""
-    chat = Chat()
-    with serving(chat):
         yield chat
+    finally:
+        chat.shutdown()
+        chat.server_close()
+        thread.join()

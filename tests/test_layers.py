@@ -12,17 +12,16 @@ REPOSITORY = Path(__file__).parent.parent
 # A room may import those above it in this list, and itself.
 LAYERS = (
     {"errors"},
-    {"checkup", "cores", "files", "labels", "home", "progress", "tables", "yaml_files"},
+    {"checkup", "cores", "files", "labels", "home", "notify", "progress", "tables", "yaml_files"},
     {"config", "documents", "predictions", "soft_labels"},
     {"submission"},
     {"data", "models", "ensemble"},
     {"training", "inference"},
-    {"notify"},
     {"tracking"},
     {"journal"},
     {"registry"},
     {"lineage"},
-    {"doctor"},
+    {"doctor", "poller"},
     {"stages"},
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

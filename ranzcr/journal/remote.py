@@ -51,6 +51,13 @@ def search(client: MlflowClient, experiment_id: str, kind: str | None = None) ->
         return _search(client, experiment_id, _of_kind(kind))
 
 
+def ended(client: MlflowClient, experiment_id: str, since: int) -> list[JournalRun]:
+    """Return the top-level runs that ended after `since`, in milliseconds since 1970."""
+    condition = f"{_TOP_LEVEL} and attributes.end_time > {since}"
+    with server.translated(client.tracking_uri):
+        return [of_mlflow(run) for run in _search(client, experiment_id, condition)]
+
+
 def named(client: MlflowClient, experiment_id: str, name: str) -> list[JournalRun]:
     """Return the top-level runs of the experiment `name`, and those whose id begins with it."""
     conditions = [f"tags.{Tag.EXPERIMENT} = {quoted}"] if (quoted := _quoted(name)) else []

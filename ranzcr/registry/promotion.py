@@ -16,7 +16,6 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from ranzcr.errors import TrackingError
-from ranzcr.notify import notify
 from ranzcr.registry import candidates, decisions, ledger
 from ranzcr.registry.candidates import CHAMPION, CandidateVersion
 from ranzcr.registry.decisions import Decisions
@@ -120,7 +119,6 @@ def finish(client: MlflowClient, entry: LedgerLine) -> Promotion:
             break
     if own != head:
         raise _overtaken(entry, head)
-    notify.send(notify.act(own))
     return Promotion(own.candidate_version, own.version, own.previous_version, changed=True)
 
 

@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 
 from ranzcr import predictions
 from ranzcr.errors import TrackingError, nearest
-from ranzcr.notify import notify
 from ranzcr.predictions import Predictions
 from ranzcr.registry import candidates, decisions, ledger, promotion, roles
 from ranzcr.registry.candidates import BLEND, CANDIDATES, CHAMPION, CandidateVersion, Request
@@ -109,8 +108,6 @@ def register(
     with server.translated(client.tracking_uri), server.exclusive(client.tracking_uri, CANDIDATES):
         made = candidates.register(client, ensemble, blend, run_id, tags, report, who)
         counted = Snapshot.read(client).report(made)
-    if counted.result == FAIL:
-        notify.send(notify.gates_failed(made.version, counted))
     return Registration(made.version, made.digest, counted)
 
 
@@ -165,8 +162,7 @@ def promote(word: str, *, why: str, who: str = "") -> Promotion:
         if user is None:
             return _promote(client, now, candidate, who or provenance.author(), why)
         _refuse_failed(now, candidate)
-        asked = candidates.request(client, candidate, user, why)
-        notify.send(notify.asked(candidate.version, asked))
+        candidates.request(client, candidate, user, why)
         return Promotion(candidate.version, "", now.in_use, changed=False, waits=True)
 
 
@@ -198,8 +194,7 @@ def reject(word: str, *, why: str, who: str = "") -> CandidateVersion:
     with server.translated(client.tracking_uri):
         candidate = candidates.find(client, word)
         candidates.ensure_model(client, PRODUCTION)
-        told = _decide(client, candidate, REJECTED, name, why)
-    notify.send(notify.rejected(candidate.version, told))
+        _decide(client, candidate, REJECTED, name, why)
     return candidate
 
 

@@ -157,7 +157,6 @@ def _describe(found: Found, test: Predictions | None, method: str) -> dict[str, 
 
 def _write(out: Path, found: Found, test: Predictions | None, described: dict[str, Any]) -> None:
     """Write the blend folder and note it in its run."""
-    from ranzcr.notify import notify
     from ranzcr.tracking import context
 
     with (
@@ -181,7 +180,6 @@ def _write(out: Path, found: Found, test: Predictions | None, described: dict[st
         plots.draw_members(beside / "members.png", {k: _bar(told) for k, told in bars.items()})
         run.log_metrics(as_metrics(described))
         run.log_artifacts(beside, "blend")
-    notify.send_end(run.client, run.run_id)
 
 
 def _bar(told: dict[str, Any]) -> tuple[float, float, float]:

@@ -114,8 +114,6 @@ def _evaluate(
             run.log_metrics(as_metrics(scores))
             run.log_artifacts(folder / "oof.parquet")
             run.log_artifacts(folder / "roc.png")
-    if run:
-        _tell(run)
     return scores
 
 
@@ -126,12 +124,6 @@ def _single_run(fold_run_id: str) -> AbstractContextManager[Run | None]:
     from ranzcr.tracking import context
 
     return context.single_run_of(fold_run_id)
-
-
-def _tell(run: Run) -> None:
-    from ranzcr.notify import notify
-
-    notify.send_end(run.client, run.run_id)
 
 
 def _scores(predicted: Predictions, truth: Truth, folds: np.ndarray) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from mlflow.exceptions import MlflowException
 
 from ranzcr.config import Experiment
 from ranzcr.errors import TrackingError
-from ranzcr.notify import notify
 from ranzcr.tracking import outbox, provenance, runs, server, settings, settling
 from ranzcr.tracking.runs import Run
 from ranzcr.tracking.settling import ROOT_KEY
@@ -78,7 +77,7 @@ def fold_run(
     else:
         run = runs.attach(client, task_run, key, name, tags, params)
     _note_dataset(run, *dataset)
-    with _ending(run):
+    with runs.ending(run):
         yield run
 
 
@@ -101,7 +100,7 @@ def single_run_of(fold_run_id: str) -> Iterator[Run]:
     run = runs.find_or_create(client, key, tags["experiment"], {**shared, **_SINGLE}, params)
     _inherit(run, fold)
     run.settle()
-    with _ending(run):
+    with runs.ending(run):
         yield run
 
 
@@ -132,7 +131,7 @@ def pseudo_run(
     key = runs.make_key("pseudo", dataset_digest, digest, provenance.code_version())
     run = runs.find_or_create(client, key, name, tags, {})
     _note_dataset(run, dataset_digest)
-    with _ending(run):
+    with runs.ending(run):
         run.log_metrics({f"rows/{what}": count for what, count in counts.items()})
         yield run
 
@@ -167,19 +166,8 @@ def ensemble_run(
     key = runs.make_key("ensemble", dataset_digest, digest, provenance.code_version())
     run = runs.find_or_create(client, key, name, tags, {"cfg.method": method})
     _note_dataset(run, dataset_digest)
-    with _ending(run):
+    with runs.ending(run):
         yield run
-
-
-@contextmanager
-def _ending(run: Run) -> Iterator[None]:
-    """End `run` with the block, and tell of it where the block fails."""
-    try:
-        with runs.ending(run):
-            yield
-    except Exception:
-        notify.send_end(run.client, run.run_id)
-        raise
 
 
 def _single_key(experiment: Experiment, dataset_digest: str, soft_labels: str) -> runs.Key:

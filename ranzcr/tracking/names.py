@@ -48,6 +48,7 @@ class Tag:
     ALIVE_AT = "alive_at"  # when the run's process was last heard of, in seconds since 1970
     CANDIDATE_VERSION = "candidate_version"
     GATE = "gate"  # pass or fail
+    IMPORTED_FROM = "imported_from"  # the file that an imported run came from
     NOTE = "mlflow.note.content"  # the description that MLflow's pages show
     PARENT_RUN = "mlflow.parentRunId"
 
