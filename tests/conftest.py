@@ -1,4 +1,4 @@
-"""Fixtures shared by all rooms: tiny real data, made once per session, and a home of its own."""
+"""Fixtures shared by all rooms: tiny real data, made once per session, and a home per test."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
+import hypothesis
 import pytest
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile("ranzcr", deadline=None)
+hypothesis.settings.load_profile("ranzcr")
 
 pytest_plugins = ["journal_fixtures"]
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
-# They share a Docker daemon of their own.
+# These share one Docker daemon.
 OF_IMAGES = ("test_builders.py", "test_containers.py", "test_images.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several workers one runs all tests of a file, and one all that need images.
+    """Give each file to one worker, and all files that need container images to the same one.
 
     xdist's own groups have no effect with pytest 9.2.
     """
@@ -40,7 +45,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the user's journal or reads it."""
+    """Keep tests away from the user's own journal."""
     monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "home"))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
