@@ -23,10 +23,10 @@ def fetch(
 
     with one_line("fetch"):
         result = stage.run(version, Path(ensemble.path), Path(blended.path), Path(candidate.path))
-    told = result.told
-    print(f"candidate {told.version}: gate {told.gate}", told.why)
+    fetched = result.candidate
+    print(f"candidate {fetched.version}: gate {fetched.gate}", fetched.why)
     for artifact in (ensemble, blended, candidate):
-        artifact.metadata["digest"] = told.digest
-    Path(digest).write_text(told.digest)
+        artifact.metadata["digest"] = fetched.digest
+    Path(digest).write_text(fetched.digest)
     Path(image_size).write_text(str(result.image_size))
-    return told.gate
+    return fetched.gate

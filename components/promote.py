@@ -18,6 +18,6 @@ def promote(
 
     with one_line("promote"):
         result = stage.run(Path(candidate.path), Path(promotion.path), why=why)
-    print(result.told)
+    print(result.summary)
     promotion.metadata["version"] = result.version
     return result.version or f"candidate {result.candidate}"

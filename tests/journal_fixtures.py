@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from journal_runs import row
 
+from ranzcr import documents
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
 from ranzcr.registry.gates import Gate, GateReport
@@ -58,6 +59,7 @@ def ensemble_folder(tmp_path_factory):
         "dataset_digest": "d" * 64,
         "blend_digest": "b" * 64,
         "cache_size": 32,
+        "prevalence": [0.1, 0.2],
         "method": "weights",
     }
     (folder / "ensemble.json").write_text(json.dumps(told))
@@ -125,11 +127,15 @@ def register_copy(ensemble, folder, blend, report=PASSED):
     if not folder.exists():
         shutil.copytree(ensemble, folder)
         (folder / "name.txt").write_text(folder.name)
-    tags = {"blend_digest": f"blend of {folder.name}", "dataset_digest": "d" * 64}
+    own_blend = folder.with_name(f"blend of {folder.name}")
+    if not own_blend.exists():
+        shutil.copytree(blend, own_blend)
+        document = documents.Blend.read(blend)
+        document.model_copy(update={"digest": own_blend.name}).write(own_blend)
     told = {"dataset_digest": "d" * 64, "method": "weights", "digest": folder.name}
     with context.ensemble_run({"tiny": 1.0}, **told) as run:
         run.log_metrics({"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9})
-        return registry.register(folder, blend, run.run_id, tags, report).version
+        return registry.register(folder, own_blend, run.run_id, report).version
 
 
 @pytest.fixture(scope="session")

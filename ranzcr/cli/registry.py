@@ -73,7 +73,7 @@ def registry_promote(version: VersionOrAlias, why: Why) -> None:
     """
     from ranzcr.registry import registry as models
 
-    typer.echo(models.promote(version, why=why).told)
+    typer.echo(models.promote(version, why=why).summary)
 
 
 @group.command("approve")
@@ -86,7 +86,7 @@ def registry_approve(version: VersionOrAlias, why: Why) -> None:
     """
     from ranzcr.registry import registry as models
 
-    typer.echo(models.approve(version, why=why).told)
+    typer.echo(models.approve(version, why=why).summary)
 
 
 @group.command("reject")
@@ -109,7 +109,7 @@ def registry_rollback(why: Why) -> None:
     """
     from ranzcr.registry import registry as models
 
-    typer.echo(models.rollback(why=why).told)
+    typer.echo(models.rollback(why=why).summary)
 
 
 @group.command("verify")

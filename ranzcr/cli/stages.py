@@ -284,7 +284,7 @@ def promote(
     from ranzcr.stages import promote as stage
 
     result = stage.run(candidate, output, why=why)
-    typer.echo(result.told)
+    typer.echo(result.summary)
 
 
 @group.command()
@@ -317,8 +317,9 @@ def fetch(
     """
     from ranzcr.stages import fetch as stage
 
-    told = stage.run(version, output / "ensemble", output / "blend", output / "candidate.json").told
-    typer.echo(f"{output}: candidate {told.version}, gate {told.gate}")
+    paths = (output / "ensemble", output / "blend", output / "candidate.json")
+    candidate = stage.run(version, *paths).candidate
+    typer.echo(f"{output}: candidate {candidate.version}, gate {candidate.gate}")
 
 
 @group.command()

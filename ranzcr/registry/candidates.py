@@ -1,17 +1,17 @@
-"""The candidates model: what training registered, and how each was judged."""
+"""The candidates model: what training registered, and how each version was judged."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
 import mlflow.pyfunc
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -19,28 +19,29 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 import ranzcr
-from ranzcr.errors import DataError, TrackingError, nearest
+from ranzcr.documents import Blend, Ensemble
+from ranzcr.errors import TrackingError, nearest
 from ranzcr.files import hash_folder
 from ranzcr.registry import ledger
 from ranzcr.registry.gates import GateReport
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.sealed import seal, unseal
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Tag
 from ranzcr.tracking.runs import Run
 
 CANDIDATES = "ranzcr-clip-candidates"
-CHAMPION = "champion"  # of the production model: the version in use
-CHALLENGER = "challenger"  # of the candidates model: whose promotion was asked for last
-BLEND = "blend"  # where the run of an ensemble keeps its blend folder
+CHAMPION = "champion"  # alias of the production model: the version in use
+CHALLENGER = "challenger"  # alias of the candidates model: the last requested promotion
+BLEND = "blend"  # artifact folder of an ensemble's run that holds its blend
 LOADER = "ranzcr.inference.runtime"  # has _load_pyfunc(path of the ensemble folder)
-REPORT, REQUEST = "gate_report", "request"  # tags
 _SERVING = ("joblib", "numpy", "onnxruntime", "opencv-python-headless", "pandas")
-_MODEL = ("digest", "blend_digest", "dataset_digest", "members", "cv_auc")
+_MODEL = (Tag.DIGEST, Tag.BLEND_DIGEST, Tag.DATASET_DIGEST, Tag.MEMBERS, Tag.CV_AUC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """That somebody asked for a candidate's promotion where others approve."""
+    """Somebody's request to promote a candidate, where others approve."""
 
     who: str
     when: str  # ISO 8601, UTC
@@ -49,102 +50,111 @@ class Request:
 
 @dataclass(frozen=True)
 class CandidateVersion:
-    """A version of the candidates model, as its tags tell."""
+    """A version of the candidates model, read from its tags."""
 
-    found: ModelVersion
+    model_version: ModelVersion
 
     @property
     def version(self) -> str:
-        return str(self.found.version)
+        return str(self.model_version.version)
+
+    @property
+    def run_id(self) -> str:
+        """The run of its ensemble."""
+        return self.model_version.run_id or ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.model_version.tags
 
     @property
     def model(self) -> dict[str, str]:
-        """The tags that say what it is; a production version carries the same."""
-        return {tag: self.found.tags[tag] for tag in _MODEL if tag in self.found.tags}
+        """The tags that describe the model; a production version carries the same."""
+        return {tag: self.tags[tag] for tag in _MODEL if tag in self.tags}
 
     @property
     def digest(self) -> str:
-        """Of the ensemble folder."""
-        return self.found.tags.get("digest", "")
+        """The digest of the ensemble folder."""
+        return self.tags.get(Tag.DIGEST, "")
 
     @property
     def registered_by(self) -> str:
-        return self.judged.get("registered_by", "")
+        return self.judgement.get("registered_by", "")
 
     @property
-    def judged(self) -> dict[str, Any]:
-        """Its gate report with who registered it and when, as stored.
+    def judgement(self) -> dict[str, Any]:
+        """The stored gate report, with who registered the candidate, who judged it and when.
 
-        Raises TrackingError where there is none, or it was changed.
+        Raises TrackingError if it is missing or was changed.
         """
-        stored = unseal(self.found.tags.get(REPORT))
+        stored = unseal(self.tags.get(Tag.GATE_REPORT))
         if stored is None:
-            what = "was changed by hand" if REPORT in self.found.tags else "is missing"
+            problem = "was changed by hand" if Tag.GATE_REPORT in self.tags else "is missing"
             raise TrackingError(
-                f"gate report of candidate {self.version} {what}; register its ensemble again"
+                f"gate report of candidate {self.version} {problem}; register its ensemble again"
             )
         return stored
 
     @property
     def report(self) -> GateReport:
-        """As it was judged. A waiver is no trainer's to give, so none counts that stands here."""
-        stored = self.judged
-        return GateReport.from_json(
-            {"gates": [{**gate, "waiver": None} for gate in stored["gates"]]}
-        )
+        """The gate report without waivers: a trainer can write this tag, and may not waive."""
+        gates = [{**gate, "waiver": None} for gate in self.judgement["gates"]]
+        return GateReport.from_json({"gates": gates})
 
     @property
     def request(self) -> Request | None:
-        stored = unseal(self.found.tags.get(REQUEST))
+        stored = unseal(self.tags.get(Tag.REQUEST))
         return Request(**stored) if stored else None
 
     @property
     def people(self) -> set[str]:
-        """Who registered it, judged it last and asked for its promotion: none of them approves."""
-        asked = self.request.who if self.request else ""
-        return {self.registered_by, self.judged.get("judged_by", ""), asked} - {""}
+        """Who registered it, judged it last or requested its promotion, and so may not approve."""
+        requested_by = self.request.who if self.request else ""
+        return {self.registered_by, self.judgement.get("judged_by", ""), requested_by} - {""}
 
 
 def register(
-    client: MlflowClient,
-    ensemble: Path,
-    blend: Path,
-    run_id: str,
-    tags: Mapping[str, str],
-    report: GateReport,
-    who: str,
+    client: MlflowClient, ensemble: Path, blend: Path, run_id: str, report: GateReport, who: str
 ) -> CandidateVersion:
     """Make the ensemble folder a version of the candidates model; see registry.register."""
     digest = hash_folder(ensemble)
-    known = _of_content(client, digest)
-    first = known.tags.get("registered_by", who) if known else who
-    people = {"registered_by": first, "judged_by": who, "judged": ledger.now()}
-    told = {**tags, "gate": report.result, REPORT: seal({**report.to_json(), **people})}
-    if known is not None:
-        for name, value in told.items():
-            client.set_model_version_tag(CANDIDATES, known.version, name, value)
-        return find(client, str(known.version))
+    existing = _of_content(client, digest)
+    registered_by = existing.tags.get(Tag.REGISTERED_BY, who) if existing else who
+    people = {"registered_by": registered_by, "judged_by": who, "judged": ledger.now()}
+    document = Blend.read(blend)
+    tags = {
+        Tag.BLEND_DIGEST: document.digest,
+        Tag.DATASET_DIGEST: document.dataset_digest,
+        Tag.MEMBERS: ",".join(document.used_weights),
+        Tag.CV_AUC: str(document.cv_auc),
+        Tag.GATE: report.result,
+        Tag.GATE_REPORT: seal({**report.to_json(), **people}),
+    }
+    if existing is not None:
+        for name, value in tags.items():
+            client.set_model_version_tag(CANDIDATES, existing.version, name, value)
+        return find(client, str(existing.version))
     ensure_model(client, CANDIDATES)
     source = _log_model(client, ensemble, blend, run_id, f"model-{digest[:12]}")
-    told |= {"digest": digest, "registered_by": first}
+    tags |= {Tag.DIGEST: digest, Tag.REGISTERED_BY: registered_by}
     server.create_once(
         lambda: _of_content(client, digest),
-        lambda: client.create_model_version(CANDIDATES, source, run_id, tags=told),
+        lambda: client.create_model_version(CANDIDATES, source, run_id, tags=tags),
     )
-    # Of two that registered the same at once on a server, both go on with the first.
-    made = _of_content(client, digest)
-    assert made is not None
-    return find(client, str(made.version))
+    # If two processes registered the same content at once on a server, both use the first version.
+    created = _of_content(client, digest)
+    assert created is not None
+    return find(client, str(created.version))
 
 
 def find(client: MlflowClient, word: str) -> CandidateVersion:
-    """A candidate by its version, or by an alias: champion or challenger.
+    """Return a candidate by its version, or by an alias: champion or challenger.
 
-    Raises TrackingError that names what is known.
+    Raises TrackingError, which lists the known ones.
     """
     word = word.strip()
     if not word.isdigit():
-        return _by_alias(client, word)
+        return _find_alias(client, word)
     try:
         return CandidateVersion(client.get_model_version(CANDIDATES, word))
     except MlflowException as error:
@@ -155,17 +165,15 @@ def find(client: MlflowClient, word: str) -> CandidateVersion:
     raise TrackingError(f"{CANDIDATES} has no version {word}; {advice}")
 
 
-def request(client: MlflowClient, candidate: CandidateVersion, who: str, why: str) -> Request:
-    """Ask for a promotion that others approve."""
-    asked = Request(who=who, when=ledger.now(), why=why)
-    told = seal(asdict(asked))
-    client.set_model_version_tag(CANDIDATES, candidate.version, REQUEST, told)
+def request(client: MlflowClient, candidate: CandidateVersion, who: str, why: str) -> None:
+    """Request a promotion that others approve."""
+    text = seal(asdict(Request(who=who, when=ledger.now(), why=why)))
+    client.set_model_version_tag(CANDIDATES, candidate.version, Tag.REQUEST, text)
     client.set_registered_model_alias(CANDIDATES, CHALLENGER, candidate.version)
-    return asked
 
 
 def by_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
-    """The version that an alias stands at; None for no such model, or a model without it."""
+    """Return the version at an alias, None if the model or its alias does not exist."""
     try:
         return client.get_model_version_by_alias(model, alias)
     except MlflowException as error:
@@ -175,7 +183,7 @@ def by_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | Non
 
 
 def ensure_model(client: MlflowClient, name: str) -> None:
-    """Make a registered model where there is none."""
+    """Create a registered model if it does not exist."""
 
     def look() -> object | None:
         return next(iter(client.search_registered_models(f"name = '{name}'")), None)
@@ -188,43 +196,63 @@ def ensure_model(client: MlflowClient, name: str) -> None:
 
 
 def newest_first(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """All versions of a registered model."""
-    return sorted(
-        ledger.versions(client, name), key=lambda version: int(version.version), reverse=True
-    )
+    """Return all versions of a registered model."""
+    return sorted(ledger.versions(client, name), key=_number, reverse=True)
 
 
 def candidate_number(production: ModelVersion) -> str:
-    """The candidate that a production version is a copy of, "" where its line does not tell."""
-    entry = ledger.parse(production.tags.get(ledger.TAG))
-    return entry.candidate_version if entry else ""
+    """Return the candidate that a production version is a copy of, "" if its line has none."""
+    line = ledger.parse(production.tags.get(Tag.LEDGER))
+    return line.candidate_version if line else ""
 
 
-def _by_alias(client: MlflowClient, alias: str) -> CandidateVersion:
+def download(client: MlflowClient, name: str, version: str, folder: Path) -> Path:
+    """Download a version's model below `folder`; return the ensemble folder in it."""
+    uri = client.tracking_uri
+    source = client.get_model_version_download_uri(name, version)
+    model = Path(
+        mlflow.artifacts.download_artifacts(
+            source, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+        )
+    )
+    description = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))
+    return model / description["flavors"]["python_function"]["data"]
+
+
+def _find_alias(client: MlflowClient, alias: str) -> CandidateVersion:
     if alias == CHALLENGER:
-        found = by_alias(client, CANDIDATES, CHALLENGER)
-        if found is None:
-            raise TrackingError(f"{CANDIDATES} has no {CHALLENGER}: no promotion was asked for")
-        return CandidateVersion(found)
+        challenger = by_alias(client, CANDIDATES, CHALLENGER)
+        if challenger is None:
+            raise TrackingError(f"{CANDIDATES} has no {CHALLENGER}: no promotion was requested")
+        return CandidateVersion(challenger)
     if alias != CHAMPION:
-        known = (CHAMPION, CHALLENGER)
-        raise TrackingError(f"no version or alias {alias!r}; {nearest(alias, known)}")
-    found = by_alias(client, PRODUCTION, CHAMPION)
-    number = candidate_number(found) if found else ""
+        advice = nearest(alias, (CHAMPION, CHALLENGER))
+        raise TrackingError(f"no version or alias {alias!r}; {advice}")
+    champion = by_alias(client, PRODUCTION, CHAMPION)
+    number = candidate_number(champion) if champion else ""
     if not number:
         raise TrackingError(f"{PRODUCTION} has no champion of a known candidate; promote one")
     return find(client, number)
 
 
 def _of_content(client: MlflowClient, digest: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{CANDIDATES}' and tags.digest = '{digest}'")
-    return min(found, key=lambda version: int(version.version), default=None)
+    versions = client.search_model_versions(f"name = '{CANDIDATES}' and tags.digest = '{digest}'")
+    return min(versions, key=_number, default=None)
 
 
-def _log_model(client: MlflowClient, ensemble: Path, blend: Path, run_id: str, place: str) -> str:
-    """Log the ensemble as a pyfunc model of the run; where it lies, as MLflow names it."""
+def _number(version: ModelVersion) -> int:
+    return int(version.version)
+
+
+def _log_model(client: MlflowClient, ensemble: Path, blend: Path, run_id: str, path: str) -> str:
+    """Log the ensemble as a pyfunc model of the run; return its URI."""
     run = Run(client, run_id)
     run.log_artifacts(blend, BLEND)
+    labels = Ensemble.read(ensemble).labels
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string", "image")]),
+        outputs=Schema([ColSpec("double", label) for label in labels]),
+    )
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         model = Path(folder) / "model"
@@ -234,22 +262,7 @@ def _log_model(client: MlflowClient, ensemble: Path, blend: Path, run_id: str, p
             data_path=str(ensemble),
             code_paths=[str(Path(ranzcr.__file__).parent)],  # served where ranzcr is not installed
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _SERVING],
-            signature=_signature(_labels(ensemble)),
+            signature=signature,
         )
-        run.log_artifacts(model, place)
-    return f"{client.get_run(run_id).info.artifact_uri}/{place}"
-
-
-def _labels(ensemble: Path) -> list[str]:
-    path = ensemble / "ensemble.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["labels"]
-    except (OSError, ValueError, KeyError):
-        raise DataError(f"{path}: no labels; expected the output of ranzcr export") from None
-
-
-def _signature(labels: Sequence[str]) -> ModelSignature:
-    return ModelSignature(
-        inputs=Schema([ColSpec("string", "image")]),
-        outputs=Schema([ColSpec("double", label) for label in labels]),
-    )
+        run.log_artifacts(model, path)
+    return f"{client.get_run(run_id).info.artifact_uri}/{path}"

@@ -1,15 +1,14 @@
-"""What approvers decided about candidates: waivers of gates, approvals, rejections.
+"""The decisions of approvers about candidates: waivers of gates, approvals, rejections.
 
-They are tags of the registered model `ranzcr-clip`, which only an approver may write, one tag per
-candidate and gate and one per candidate. (The tags of a candidate are a trainer's to write.) Each
-names the content it is about, so it is worth nothing for another one.
+They are tags of the registered model `ranzcr-clip`, which only an approver may write: one tag per
+candidate and gate for waivers, and one per candidate for the verdict. (A trainer may write the tags
+of a candidate.) Each names the content it is about, so it does not count for other content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -19,12 +18,14 @@ from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.sealed import seal, unseal
 
 APPROVED, REJECTED = "approved", "rejected"
-_WAIVER, _VERDICT = "waiver.", "verdict."  # then the candidate's version; of a waiver .<gate>
+_WAIVER, _VERDICT = "waiver.", "verdict."  # prefixes: waiver.<candidate>.<gate>
+
+_Record = TypeVar("_Record", "Waiver", "Verdict")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """An approver's last word on a candidate."""
+    """An approver's last decision on a candidate."""
 
     verdict: str  # APPROVED or REJECTED
     digest: str  # of the candidate's content
@@ -33,30 +34,30 @@ class Verdict:
     why: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.verdict} by {self.who} on {self.when[:10]}: {self.why}"
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """All decisions by candidate version; `edited` are the tags that nobody can vouch for."""
+    """All decisions by candidate version; `edited` are the tags that were changed by hand."""
 
     waivers: dict[str, tuple[Waiver, ...]]
     verdicts: dict[str, Verdict]
     edited: tuple[str, ...]
 
     def verdict_on(self, version: str, digest: str) -> Verdict | None:
-        """The last word on this content."""
-        known = self.verdicts.get(version)
-        return known if known and known.digest == digest else None
+        """Return the last verdict on this content."""
+        verdict = self.verdicts.get(version)
+        return verdict if verdict and verdict.digest == digest else None
 
     def is_edited(self, version: str) -> bool:
-        """Whether the verdict on a candidate was changed by hand, so that it is not known."""
+        """Return whether the verdict on a candidate was changed by hand and so is unknown."""
         return f"{_VERDICT}{version}" in self.edited
 
 
 def read(client: MlflowClient) -> Decisions:
-    """All decisions; none where there is no production model yet."""
+    """Return all decisions; none if there is no production model yet."""
     waivers: dict[str, tuple[Waiver, ...]] = {}
     verdicts: dict[str, Verdict] = {}
     edited: list[str] = []
@@ -101,9 +102,9 @@ def _tags(client: MlflowClient) -> dict[str, str]:
         return {}
 
 
-def _parse(kind: Callable[..., Any], text: str) -> Any:
-    stored = unseal(text)
+def _parse(record: type[_Record], text: str) -> _Record | None:
+    fields = unseal(text)
     try:
-        return None if stored is None else kind(**stored)
+        return None if fields is None else record(**fields)
     except TypeError:
         return None

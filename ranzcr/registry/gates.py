@@ -1,4 +1,4 @@
-"""What the gates found in one candidate, and which failures a person answers for."""
+"""The findings of the gates in one candidate, and the failures that a person has waived."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PASS, FAIL, WAIVED = "pass", "fail", "waived"
 
 @dataclass(frozen=True, kw_only=True)
 class Waiver:
-    """A failure of one gate of one candidate that a person lets pass, as it was found then."""
+    """A failed gate of one candidate that a person lets pass, with the finding at that time."""
 
     gate: str
     digest: str  # of the candidate's content
@@ -23,13 +23,13 @@ class Waiver:
     against: str | None
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"waived by {self.who} on {self.when[:10]}: {self.why}"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition. `value` and `limit` are None where nothing was compared."""
+    """One condition. `value` and `limit` are None if nothing was compared."""
 
     name: str
     passed: bool
@@ -37,25 +37,23 @@ class Gate:
     limit: float | None
     text: str
     low_is_good: bool = False
-    noise: float = 0.0  # by how much the same candidate's value may differ the next time
-    against: str | None = (
-        None  # blend digest of the champion compared with, "" where there was none
-    )
+    noise: float = 0.0  # difference that a repeated measurement may have
+    against: str | None = None  # blend digest of the champion compared with, "" without a champion
     waivable: bool = True
     waiver: Waiver | None = None
 
     @property
     def result(self) -> str:
-        """ "pass", "fail" or "waived"."""
+        """The string pass, fail or waived."""
         if self.passed:
             return PASS
         return WAIVED if self.waiver else FAIL
 
     def waived(self, waiver: Waiver) -> Gate:
-        """The gate with the waiver, where it covers what was found; else as it is.
+        """Return the gate with the waiver if that covers the finding, else the gate unchanged.
 
-        A waiver speaks of what a person saw. It ends where the value is worse than then, where the
-        comparison is with another champion, or where a finding without a value reads otherwise.
+        A waiver covers the finding that a person saw. It ends if the value is worse than then, if
+        the comparison is with another champion, or if a finding without a value has another text.
         """
         if self.passed or not self.waivable or waiver.against != self.against:
             return self
@@ -69,18 +67,18 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateReport:
-    """All gates of one candidate; it passes where each passed or was waived."""
+    """All gates of one candidate; it passes if each gate passed or was waived."""
 
     gates: tuple[Gate, ...]
 
     @property
     def result(self) -> str:
-        """ "pass" or "fail": the string a pipeline's condition compares."""
+        """The string pass or fail, which a pipeline's condition compares."""
         return FAIL if any(gate.result == FAIL for gate in self.gates) else PASS
 
     @property
     def failures(self) -> str:
-        """What failed, in one line; "" where nothing did."""
+        """The failed gates in one line; "" if none failed."""
         failed = [gate for gate in self.gates if gate.result == FAIL]
         return "; ".join(f"{gate.name}: {gate.text}" for gate in failed)
 
@@ -88,33 +86,35 @@ class GateReport:
         return next((gate for gate in self.gates if gate.name == name), None)
 
     def at_champion(self, version: str, digest: str, own_digest: str) -> GateReport:
-        """The report as it counts with this champion in use.
+        """Return the report as it counts with this champion in use.
 
         Args:
-            version: of production, "" where there is no champion.
-            digest: of the champion's blend, "" where there is no champion.
-            own_digest: of the candidate's blend: the champion itself has nobody to beat.
+            version: of production, "" if there is no champion.
+            digest: of the champion's blend, "" if there is no champion.
+            own_digest: of the candidate's blend: the champion is not compared with itself.
 
         A comparison with an earlier champion says nothing about this one: such a gate fails.
         """
         if digest == own_digest:
             return self
 
-        def now(gate: Gate) -> Gate:
-            if gate.against in (None, digest):
-                return gate
-            text = f"not compared with champion {version or 'none'}, which is in use now; register"
-            text += " the ensemble again"
-            return replace(gate, passed=False, value=None, text=text, against=digest)
-
-        return GateReport(tuple(map(now, self.gates)))
-
-    def waived(self, waivers: Iterable[Waiver], digest: str) -> GateReport:
-        """The report with the waivers that were given for this content, where they cover."""
-        known = {waiver.gate: waiver for waiver in waivers if waiver.digest == digest}
+        text = f"not compared with the present champion ({version or 'none'}); "
+        failed = {"passed": False, "value": None, "against": digest}
+        failed["text"] = f"{text}register the ensemble again"
         return GateReport(
             tuple(
-                gate.waived(known[gate.name]) if gate.name in known else gate for gate in self.gates
+                gate if gate.against in (None, digest) else replace(gate, **failed)
+                for gate in self.gates
+            )
+        )
+
+    def waived(self, waivers: Iterable[Waiver], digest: str) -> GateReport:
+        """Return the report with those waivers of this content that cover a finding."""
+        by_gate = {waiver.gate: waiver for waiver in waivers if waiver.digest == digest}
+        return GateReport(
+            tuple(
+                gate.waived(by_gate[gate.name]) if gate.name in by_gate else gate
+                for gate in self.gates
             )
         )
 
@@ -128,6 +128,6 @@ class GateReport:
 
 
 def _gate(stored: dict[str, Any]) -> Gate:
-    told = {name: value for name, value in stored.items() if name != "result"}
-    waiver = told.get("waiver")
-    return Gate(**{**told, "waiver": Waiver(**waiver) if waiver else None})
+    fields = {name: value for name, value in stored.items() if name != "result"}
+    waiver = fields.get("waiver")
+    return Gate(**{**fields, "waiver": Waiver(**waiver) if waiver else None})

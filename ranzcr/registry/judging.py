@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +15,6 @@ from ranzcr.ensemble import bootstrap
 from ranzcr.ensemble.auc import label_aucs
 from ranzcr.ensemble.calibration import calibration_error
 from ranzcr.ensemble.score import Truth
-from ranzcr.errors import DataError
 from ranzcr.predictions import Predictions
 from ranzcr.registry import gate_rules
 from ranzcr.registry.gate_rules import Rules
@@ -69,16 +66,6 @@ def judge(
         if rule.required:
             judged.append(replace(gate(case, rule), name=name, waivable=rule.waivable))
     return GateReport(tuple(judged))
-
-
-def parity_of(ensemble: Path) -> float:
-    """How far the exported models are from torch: reads the export's parity.json."""
-    path = ensemble / "parity.json"
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["max_abs_diff"]
-        return float(np.max(list(stored.values()) if isinstance(stored, dict) else stored))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: no max_abs_diff of the exported models; export again") from None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
-"""Who put which model in use, when and why: a chain of lines, the production versions themselves.
+"""The ledger: who put which model in use, when and why, as a chain of hashed lines.
 
-Each line is the tag `ledger` of the production version that the act made, and is written in the
-one request that makes the version. So the ledger lives with the registry (one backup holds both),
-is writable only by who may write the production model, and a version cannot be there without its
-line. Each line holds its predecessor's hash and its own.
+Each line is the tag `ledger` of a production version, written in the one request that creates the
+version. So the ledger lives in the registry (one backup holds both), only those who may write the
+production model can write it, and no version exists without its line. Each line holds its own hash
+and that of the line before it.
 
-A server numbers versions one after the other. Of two acts that follow the same predecessor, the
-one with the lower number stands in the chain and the other has lost: it is kept, and counts for
-nothing. That is all that keeps two promotions at once apart; there is no lock that a killed
-process could leave behind.
+A server numbers versions one after the other. If two lines follow the same line, the one with the
+lower version number counts; the other has lost, and is kept. That is how two promotions at once
+are told apart: there is no lock that a killed process could leave behind.
 
-MLflow's tags can be edited by who may promote: a line that was changed, removed or put between
-does not fit the chain. Who rewrites the whole chain with new hashes is not found by the ledger
-alone: keep a copy of the last hash elsewhere, `verify` prints it.
+MLflow's tags can be edited by everyone who may promote. A line that was changed, removed or
+inserted does not fit the chain. The ledger alone cannot detect that the whole chain was rewritten
+with new hashes: keep a copy of the last hash elsewhere, `verify` prints it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -31,10 +31,11 @@ from ranzcr.files import hash_json
 from ranzcr.registry.gates import GateReport
 from ranzcr.tables import table, to_text
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Tag
 
 PRODUCTION = "ranzcr-clip"
-TAG = "ledger"
-GENESIS = "0" * 64  # what the first entry names as its predecessor
+TAG = Tag.LEDGER
+GENESIS = "0" * 64  # the previous hash of the first line
 PROMOTE, ROLLBACK = "promote", "rollback"  # actions
 _NOT_HASHED = ("hash", "version")
 _NOT_TEXT = ("index", "model", "gate_report")
@@ -42,41 +43,40 @@ _NOT_TEXT = ("index", "model", "gate_report")
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerLine:
-    """One act. `previous_version` is what was in use before it, "" for the first champion."""
+    """One promotion or rollback. `previous_version` is "" for the first champion."""
 
-    id: str  # of the act: by it a repeated request finds what it has made
+    id: str  # by which a repeated request finds the version that it has created
     index: int
     time: str  # ISO 8601, UTC
     who: str
     why: str
     action: str
     candidate_version: str
-    previous_version: str
+    previous_version: str  # in use before
     model: dict[str, str]  # the version's other tags: digest of the content, members, data set
     registered_by: str
-    gate_report: dict
+    gate_report: dict[str, Any]
     previous_hash: str
     hash: str = ""
     version: str = ""  # the production version that carries the line; not part of it
 
     @property
-    def line(self) -> str:
-        """What the tag holds."""
-        told = asdict(self)
-        return json.dumps({name: value for name, value in told.items() if name != "version"})
+    def text(self) -> str:
+        """The content of the tag."""
+        fields = asdict(self)
+        return json.dumps({name: value for name, value in fields.items() if name != "version"})
 
     @property
     def report(self) -> GateReport:
-        """The gates that it was promoted with."""
+        """The gates of the promotion."""
         return GateReport.from_json(self.gate_report)
 
     @property
-    def told(self) -> str:
-        """The act in a few words."""
+    def summary(self) -> str:
         return f"{self.who}'s {self.action} of candidate {self.candidate_version}"
 
     def sealed(self) -> LedgerLine:
-        """The same entry with its own hash."""
+        """Return the same line with its own hash."""
         return replace(self, hash=self._digest())
 
     @property
@@ -84,13 +84,13 @@ class LedgerLine:
         return self.hash == self._digest()
 
     def _digest(self) -> str:
-        told = asdict(self)
-        return hash_json({name: told[name] for name in told if name not in _NOT_HASHED})
+        fields = asdict(self)
+        return hash_json({name: fields[name] for name in fields if name not in _NOT_HASHED})
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The ledger as it counts: `entries` in order, the versions that `lost`, and what is wrong."""
+    """The ledger: the `entries` that count in order, those that `lost`, and what is wrong."""
 
     entries: tuple[LedgerLine, ...] = ()
     lost: tuple[LedgerLine, ...] = ()
@@ -98,109 +98,119 @@ class Chain:
 
     @property
     def head(self) -> LedgerLine | None:
-        """The last act."""
+        """The last line."""
         return self.entries[-1] if self.entries else None
 
-    def of(self, version: str) -> LedgerLine | None:
-        """The act that made a production version, where it counts."""
-        return next((entry for entry in self.entries if entry.version == version), None)
-
-    def next(self, **told: object) -> LedgerLine:
-        """The act that follows.
-
-        Args:
-            told: who, why, action, candidate_version, previous_version, model, registered_by and
-                gate_report.
-        """
-        return LedgerLine(
+    def next(
+        self,
+        *,
+        who: str,
+        why: str,
+        action: str,
+        candidate_version: str,
+        previous_version: str,
+        model: dict[str, str],
+        registered_by: str,
+        gate_report: dict[str, Any],
+    ) -> LedgerLine:
+        """Return a new line that follows the last one."""
+        line = LedgerLine(
             id=uuid.uuid4().hex,
             index=self.head.index + 1 if self.head else 0,
             time=now(),
+            who=who,
+            why=why,
+            action=action,
+            candidate_version=candidate_version,
+            previous_version=previous_version,
+            model=model,
+            registered_by=registered_by,
+            gate_report=gate_report,
             previous_hash=self.head.hash if self.head else GENESIS,
-            **told,  # type: ignore[arg-type]
-        ).sealed()
+        )
+        return line.sealed()
 
 
 def now() -> str:
-    """ISO 8601, UTC, to the millisecond: such texts sort by time."""
+    """Return the time as ISO 8601, UTC, to the millisecond: such texts sort by time."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read(client: MlflowClient) -> Chain:
-    """The ledger of the production model."""
+    """Return the ledger of the production model."""
     return follow(
         (str(version.version), version.tags.get(TAG)) for version in versions(client, PRODUCTION)
     )
 
 
 def entries(client: MlflowClient) -> tuple[LedgerLine, ...]:
-    """The acts that count, first one first."""
+    """Return the lines that count, oldest first."""
     return read(client).entries
 
 
 def follow(lines: Iterable[tuple[str, str | None]]) -> Chain:
-    """Tell the acts that count from those that lost, and find what was changed by hand.
+    """Separate the lines that count from those that lost, and find what was changed by hand.
 
     Args:
         lines: number and ledger line of each production version, in any order.
 
-    A problem is told once, and the chain goes on behind it.
+    A problem is reported once, and the chain continues behind it.
     """
-    known: list[LedgerLine] = []
+    entries: list[LedgerLine] = []
     lost: list[LedgerLine] = []
     problems: list[str] = []
-    head: str | None = GENESIS  # None: whatever comes next is taken, for the cause was told
+    head: str | None = GENESIS  # None: any line may come next, since the break is reported already
     followed: set[str] = set()
     expected = 1
-    for version, line in sorted(lines, key=lambda pair: int(pair[0])):
+    for version, text in sorted(lines, key=lambda pair: int(pair[0])):
         if int(version) != expected:
             problems.append(_deleted(expected, int(version) - 1))
             head = None
         expected = int(version) + 1
-        entry = parse(line)
-        if entry is None:
-            problems.append(_unreadable(version, line))
+        line = parse(text)
+        if line is None:
+            problems.append(_unreadable(version, text))
             continue
-        entry = replace(entry, version=version)
-        if entry.id in {other.id for other in (*known, *lost)}:
+        line = replace(line, version=version)
+        if line.id in {other.id for other in (*entries, *lost)}:
             problems.append(f"{_line(version)} is a copy of another line: it was put there by hand")
-        elif entry.intact and entry.previous_hash in followed and entry.previous_hash != head:
-            lost.append(entry)
+        elif line.intact and line.previous_hash in followed and line.previous_hash != head:
+            lost.append(line)
         else:
-            if not entry.intact:
-                problems.append(f"{_line(version)} was changed by hand: its hash is of other words")
-            elif head not in (None, entry.previous_hash):
+            if not line.intact:
+                problems.append(f"{_line(version)} was changed by hand: its hash does not fit it")
+            elif head not in (None, line.previous_hash):
                 problems.append(
-                    f"{_line(version)} does not follow the one before it: a line was put between "
-                    "or taken out by hand"
+                    f"{_line(version)} does not follow the one before it: a line was inserted or "
+                    "removed by hand"
                 )
-            followed.add(entry.previous_hash)
-            head = entry.hash
-            known.append(entry)
-    return Chain(tuple(known), tuple(lost), tuple(problems))
+            followed.add(line.previous_hash)
+            head = line.hash
+            entries.append(line)
+    return Chain(tuple(entries), tuple(lost), tuple(problems))
 
 
-def parse(line: str | None) -> LedgerLine | None:
-    """The entry of a ledger line, None for what is none."""
+def parse(text: str | None) -> LedgerLine | None:
+    """Return the line that a tag holds, None if it holds something else."""
     try:
-        entry = LedgerLine(**json.loads(line or ""))
-        _ = entry.report
+        line = LedgerLine(**json.loads(text or ""))
+        _ = line.report
     except (ValueError, TypeError, KeyError):
         return None
-    texts = {field: value for field, value in asdict(entry).items() if field not in _NOT_TEXT}
-    shaped = isinstance(entry.model, dict) and all(isinstance(v, str) for v in texts.values())
-    return entry if shaped else None
+    texts = {field: value for field, value in asdict(line).items() if field not in _NOT_TEXT}
+    valid = isinstance(line.model, dict) and all(isinstance(v, str) for v in texts.values())
+    return line if valid else None
 
 
 def _line(version: str) -> str:
     return f"ledger line of {PRODUCTION} version {version}"
 
 
-def _unreadable(version: str, line: str | None) -> str:
-    if line is None:
+def _unreadable(version: str, text: str | None) -> str:
+    if text is None:
         return (
-            f"{PRODUCTION} version {version} has no ledger line: it was made, or its line removed, "
-            "by hand"
+            f"{PRODUCTION} version {version} has no ledger line: the version was created, or its "
+            "line removed, by hand"
         )
     return f"{_line(version)} cannot be read: it was changed by hand"
 
@@ -210,47 +220,47 @@ def _deleted(first: int, last: int) -> str:
     return f"{PRODUCTION} {which} deleted by hand, and the ledger line with it"
 
 
-def before(known: Sequence[LedgerLine], version: str) -> LedgerLine | None:
-    """The act that put in use what a rollback of a production version brings back.
+def before(lines: Sequence[LedgerLine], version: str) -> LedgerLine | None:
+    """Return the line of the version that a rollback of `version` brings back.
 
     Args:
-        known: the acts that count, first one first.
+        lines: those that count, oldest first.
         version: of the production model.
 
-    None where nothing was in use before. What a rollback made has the predecessor of the version
-    that it brought back, not the version that it replaced: so rollbacks go on into the past.
+    None if nothing was in use before. A version that a rollback created has the same predecessor
+    as the version that it brought back, so that rollbacks in a row go further into the past.
     """
-    acts = {entry.version: entry for entry in known}
-    earlier: dict[str, str] = {}
-    for entry in known:
-        replaced = entry.previous_version
-        if entry.action == ROLLBACK:
-            brought_back = earlier.get(replaced, "")
-            replaced = earlier.get(brought_back, "")
-        earlier[entry.version] = replaced
-    return acts.get(earlier.get(version, ""))
+    by_version = {line.version: line for line in lines}
+    predecessor: dict[str, str] = {}
+    for line in lines:
+        replaced = line.previous_version
+        if line.action == ROLLBACK:
+            brought_back = predecessor.get(replaced, "")
+            replaced = predecessor.get(brought_back, "")
+        predecessor[line.version] = replaced
+    return by_version.get(predecessor.get(version, ""))
 
 
 def render() -> str:
-    """The ledger as text, its chain checked. Raises TrackingError where it was changed by hand."""
-    client = server.connect()
-    chain = read(client)
+    """Return the ledger as text. Raises TrackingError if its chain is broken."""
+    with server.connected() as client:
+        chain = read(client)
     refuse_broken(chain)
     if not chain.entries:
         return "The ledger is empty: nothing was promoted yet.\n"
     headings = ["time", "who", "action", "candidate", "version", "before", "why", "waived", "hash"]
-    lines = [
+    rows = [
         [
-            *(entry.time[:19], entry.who, entry.action, entry.candidate_version, entry.version),
-            *(entry.previous_version, entry.why, _waived(entry), entry.hash[:12]),
+            *(line.time[:19], line.who, line.action, line.candidate_version, line.version),
+            *(line.previous_version, line.why, _waived(line), line.hash[:12]),
         ]
-        for entry in chain.entries
+        for line in chain.entries
     ]
-    return to_text([table(f"ledger of {PRODUCTION}", headings, lines)])
+    return to_text([table(f"ledger of {PRODUCTION}", headings, rows)])
 
 
 def refuse_broken(chain: Chain) -> None:
-    """Raise TrackingError where a line was changed, removed or put between."""
+    """Raise TrackingError if a line was changed, removed or inserted."""
     if chain.problems:
         more = f" (and {len(chain.problems) - 1} more)" if len(chain.problems) > 1 else ""
         raise TrackingError(
@@ -259,19 +269,19 @@ def refuse_broken(chain: Chain) -> None:
         )
 
 
-def _waived(entry: LedgerLine) -> str:
-    waived = [(gate.name, gate.waiver.who) for gate in entry.report.gates if gate.waiver]
+def _waived(line: LedgerLine) -> str:
+    waived = [(gate.name, gate.waiver.who) for gate in line.report.gates if gate.waiver]
     return ", ".join(f"{name} by {who}" for name, who in waived)
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """Every version of a registered model; none where there is no such model."""
+    """Return every version of a registered model; none if the model does not exist."""
     with server.translated(client.tracking_uri):
-        found: list[ModelVersion] = []
+        versions: list[ModelVersion] = []
         token: str | None = None
         while True:
             page = client.search_model_versions(f"name = '{name}'", page_token=token)
-            found += page
+            versions += page
             token = page.token
             if not token:
-                return found
+                return versions

@@ -1,15 +1,16 @@
-"""An act: one request makes a production version with its ledger line, one more moves the alias.
+"""Put a model in use: one request creates a production version with its ledger line, a second one
+moves the alias.
 
-So there is one gap for a killed process to leave: a line whose version is not in use. The same
-command again moves the alias; another act takes its place, and the line counts as never used.
+If the process is killed between the two, the last line's version is not in use yet. The same
+command again moves the alias; any other promotion or rollback takes its place, and the version
+counts as never used.
 
-Nothing is locked. Of two acts that follow the same line the server's numbering tells which one
-stands (see ledger), and the other raises TrackingError.
+Nothing is locked. If two processes follow the same ledger line, the server's numbering decides
+which one counts (see ledger), and the other raises TrackingError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
@@ -22,24 +23,25 @@ from ranzcr.registry.decisions import Decisions
 from ranzcr.registry.gates import GateReport
 from ranzcr.registry.ledger import PRODUCTION, Chain, LedgerLine
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Tag
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What `promote`, `approve` or `rollback` did.
+    """The result of `promote`, `approve` or `rollback`.
 
-    `changed` is False where the champion stayed, `waits` True where others must approve first.
+    `changed` is False if the champion stayed, `waits` True if others must approve first.
     """
 
     candidate: str
     version: str  # of production; "" while it waits
-    previous: str  # "" where there was no champion
+    previous: str  # "" if there was no champion
     changed: bool
     waits: bool = False
 
     @property
-    def told(self) -> str:
-        """What came of it, in one line."""
+    def summary(self) -> str:
+        """The result in one line."""
         if self.waits:
             return (
                 f"candidate {self.candidate} waits for an approver: ranzcr registry approve "
@@ -51,101 +53,99 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the registry says at one moment. The chain is read first, so that an act of another
-    process in between is found out: whoever follows an old chain has lost."""
+    """The registry at one moment.
+
+    The ledger is read first, so that a promotion by another process in between is detected: it
+    makes the process that follows the old line lose.
+    """
 
     chain: Chain
-    reigning: ModelVersion | None
+    champion: ModelVersion | None
     decisions: Decisions
 
     @classmethod
     def read(cls, client: MlflowClient) -> Snapshot:
         chain = ledger.read(client)
-        reigning = candidates.by_alias(client, PRODUCTION, CHAMPION)
-        return cls(chain, reigning, decisions.read(client))
+        champion = candidates.by_alias(client, PRODUCTION, CHAMPION)
+        return cls(chain, champion, decisions.read(client))
 
     @property
     def in_use(self) -> str:
         """The production version at the alias, "" for none."""
-        return str(self.reigning.version) if self.reigning else ""
+        return str(self.champion.version) if self.champion else ""
 
     @property
     def cut_off(self) -> LedgerLine | None:
-        """The last act, where it was killed before it moved the alias."""
+        """The last line if its process was killed before it moved the alias, else None."""
         head = self.chain.head
         return head if head and head.version != self.in_use == head.previous_version else None
 
     def report(self, candidate: CandidateVersion) -> GateReport:
-        """A candidate's gates as they count now: against this champion, with the waivers."""
-        blend = self.reigning.tags.get("blend_digest", "") if self.reigning else ""
-        own = candidate.model.get("blend_digest", "")
+        """Return a candidate's gates as they count now: against this champion, with waivers."""
+        champion_blend = self.champion.tags.get(Tag.BLEND_DIGEST, "") if self.champion else ""
+        own_blend = candidate.model.get(Tag.BLEND_DIGEST, "")
+        report = candidate.report.at_champion(self.in_use, champion_blend, own_blend)
         waivers = self.decisions.waivers.get(candidate.version, ())
-        judged = candidate.report.at_champion(self.in_use, blend, own)
-        return judged.waived(waivers, candidate.digest)
+        return report.waived(waivers, candidate.digest)
 
 
-def put_in_use(
-    client: MlflowClient, now: Snapshot, source: ModelVersion, told: Mapping[str, object]
-) -> Promotion:
-    """Copy a version to production as an act that follows `now`, and move the alias to it.
+def put_in_use(client: MlflowClient, source: ModelVersion, line: LedgerLine) -> Promotion:
+    """Copy a candidate or an earlier production version to production, and move the alias to it.
 
-    Args:
-        source: a candidate or an earlier production version.
-        told: of the act, as `Chain.next` takes it.
-
-    Raises TrackingError where another act came first.
+    Raises TrackingError if another process added a line first.
     """
     candidates.ensure_model(client, PRODUCTION)
-    entry = now.chain.next(**told, previous_version=now.in_use)
-    server.create_once(lambda: _made(client, entry), lambda: _copy(client, source, entry))
-    return finish(client, entry)
+    server.create_once(lambda: _version_of(client, line), lambda: _copy(client, source, line))
+    return finish(client, line)
 
 
-def finish(client: MlflowClient, entry: LedgerLine) -> Promotion:
-    """Move the alias to what the ledger says; tell it where that is not this act's version.
+def finish(client: MlflowClient, line: LedgerLine) -> Promotion:
+    """Move the alias to the version of the ledger's last line.
 
-    An alias cannot be moved on a condition. So we look at the ledger after each move: whoever
-    moves it last has seen the last line.
+    Raises TrackingError if that is not `line`.
+
+    An alias cannot be moved on a condition, so the ledger is read again after each move: the last
+    process to move the alias has seen the last line.
     """
     while True:
         chain = ledger.read(client)
-        own = next((act for act in chain.entries if act.id == entry.id), None)
+        own = next((entry for entry in chain.entries if entry.id == line.id), None)
         head = chain.head
         assert head is not None
         if own is None:
-            raise _overtaken(entry, head)
+            raise _overtaken(line, head)
         client.set_registered_model_alias(PRODUCTION, CHAMPION, head.version)
         if ledger.read(client).head == head:
             break
     if own != head:
-        raise _overtaken(entry, head)
+        raise _overtaken(line, head)
     return Promotion(own.candidate_version, own.version, own.previous_version, changed=True)
 
 
-def _made(client: MlflowClient, entry: LedgerLine) -> str | None:
-    """The version that this act has made already."""
+def _version_of(client: MlflowClient, line: LedgerLine) -> str | None:
+    """Return the version that already carries a line."""
     chain = ledger.read(client)
-    known = (*chain.entries, *chain.lost)
-    return next((act.version for act in known if act.id == entry.id), None)
+    entries = (*chain.entries, *chain.lost)
+    return next((entry.version for entry in entries if entry.id == line.id), None)
 
 
-def _copy(client: MlflowClient, source: ModelVersion, entry: LedgerLine) -> str:
-    """Copy a version to production, its line with it; the new version.
+def _copy(client: MlflowClient, source: ModelVersion, line: LedgerLine) -> str:
+    """Copy a version to production together with its line; return the new version.
 
     MLflow's copy_model_version sends the same request, but with all tags of the source, which a
-    trainer may write, and without the line: there would be a moment without it.
+    trainer may write, and without the line: for a moment the version would have none.
     """
-    made = client.create_model_version(
+    version = client.create_model_version(
         PRODUCTION,
         f"models:/{source.name}/{source.version}",
         source.run_id,
-        tags={**entry.model, ledger.TAG: entry.line},
+        tags={**line.model, Tag.LEDGER: line.text},
     )
-    return str(made.version)
+    return str(version.version)
 
 
-def _overtaken(entry: LedgerLine, head: LedgerLine) -> TrackingError:
+def _overtaken(line: LedgerLine, head: LedgerLine) -> TrackingError:
     return TrackingError(
-        f"candidate {entry.candidate_version} is not in use: {head.told} (version {head.version}) "
-        "came at the same time and is; see ranzcr registry list"
+        f"candidate {line.candidate_version} is not in use: {head.summary} (version "
+        f"{head.version}) came at the same time and is; see ranzcr registry list"
     )

@@ -2,20 +2,20 @@
 
 ensemble folder -> `register` -> ranzcr-clip-candidates, with its gate report
                 -> `promote`  -> ranzcr-clip with a line of the ledger, then the alias champion
-                   `approve`  -> the same, where promoting takes a second person
-                   `rollback` -> the same for what was in use before
+                   `approve`  -> the same, if promoting needs a second person
+                   `rollback` -> the same for the version that was in use before
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from ranzcr import predictions
+from ranzcr.documents import Candidate
 from ranzcr.errors import TrackingError, nearest
 from ranzcr.predictions import Predictions
 from ranzcr.registry import candidates, decisions, ledger, promotion, roles
@@ -25,136 +25,129 @@ from ranzcr.registry.gates import FAIL, PASS, Gate, GateReport, Waiver
 from ranzcr.registry.ledger import PRODUCTION, PROMOTE, ROLLBACK, LedgerLine
 from ranzcr.registry.promotion import Promotion, Snapshot
 from ranzcr.tracking import provenance, server
+from ranzcr.tracking.names import Metric, Tag
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The production model in use. `digest` is that of its blend."""
+    """The production model in use."""
 
     version: str
     run_id: str
-    digest: str
+    digest: str  # of its blend
     dataset_digest: str
 
     def predictions(self) -> Predictions:
-        """Its cross-fitted out-of-fold predictions, fetched from the journal."""
-        client = server.connect()
-        with tempfile.TemporaryDirectory() as folder, server.translated(client.tracking_uri):
+        """Download its cross-fitted out-of-fold predictions from the journal."""
+        with server.connected() as client, tempfile.TemporaryDirectory() as folder:
             path = client.download_artifacts(self.run_id, f"{BLEND}/oof.parquet", folder)
             return predictions.read(path)
 
 
 @dataclass(frozen=True)
-class Registration:
-    """A version of the candidates model. `digest` is that of the ensemble folder."""
-
-    version: str
-    digest: str
-    report: GateReport  # with the waivers that cover
-
-
-@dataclass(frozen=True)
 class Standing:
-    """How a candidate stands: its gates as they count now, and what people decided."""
+    """The state of a candidate: its gates as they count now, and what people decided."""
 
     candidate: CandidateVersion
     report: GateReport
-    void: tuple[Waiver, ...]  # given, but what they cover was not found again
+    void: tuple[Waiver, ...]  # given for findings that differ from today's
     verdict: Verdict | None
-    waits: Request | None  # asked for and not decided yet
-    acts: tuple[LedgerLine, ...]  # that put it in use
+    waiting: Request | None  # not decided yet
+    lines: tuple[LedgerLine, ...]  # that put it in use
 
 
 def champion() -> Champion | None:
-    """The model in use, None where there is none yet."""
-    client = server.connect()
-    with server.translated(client.tracking_uri):
+    """Return the model in use, None if there is none yet."""
+    with server.connected() as client:
         version = candidates.by_alias(client, PRODUCTION, CHAMPION)
     if version is None:
         return None
     return Champion(
         version=str(version.version),
         run_id=version.run_id or "",
-        digest=version.tags.get("blend_digest", ""),
-        dataset_digest=version.tags.get("dataset_digest", ""),
+        digest=version.tags.get(Tag.BLEND_DIGEST, ""),
+        dataset_digest=version.tags.get(Tag.DATASET_DIGEST, ""),
     )
 
 
 def leaderboard(run_id: str) -> dict[str, float]:
-    """The leaderboard scores that an ensemble's run has, by "public" and "private"."""
-    client = server.connect()
-    with server.translated(client.tracking_uri):
+    """Return the leaderboard scores of an ensemble's run, by "public" and "private"."""
+    with server.connected() as client:
         metrics = client.get_run(run_id).data.metrics
-    names = ("public", "private")
-    return {name: metrics[f"lb_{name}"] for name in names if f"lb_{name}" in metrics}
+    names = {"public": Metric.LB_PUBLIC, "private": Metric.LB_PRIVATE}
+    return {name: metrics[metric] for name, metric in names.items() if metric in metrics}
 
 
-def register(
-    ensemble: Path, blend: Path, run_id: str, tags: Mapping[str, str], report: GateReport
-) -> Registration:
+def register(ensemble: Path, blend: Path, run_id: str, report: GateReport) -> Candidate:
     """Make the ensemble folder a version of the candidates model.
 
     Args:
         ensemble: output of export; becomes an MLflow pyfunc model of the run.
-        blend: output of blend; its out-of-fold predictions are what a later candidate must beat.
-        run_id: of the ensemble.
-        tags: blend_digest, dataset_digest and what else shall be read off the version.
-        report: of its gates.
+        blend: output of blend; a later candidate must beat its out-of-fold predictions.
+        run_id: the run of the ensemble.
+        report: the result of its gates.
 
     The same content is registered once: again, its version is returned with the new gate report.
     """
-    client = server.connect()
-    who = roles.user(client) or provenance.author()
-    with server.translated(client.tracking_uri), server.exclusive(client.tracking_uri, CANDIDATES):
-        made = candidates.register(client, ensemble, blend, run_id, tags, report, who)
-        counted = Snapshot.read(client).report(made)
-    return Registration(made.version, made.digest, counted)
+    with server.connected() as client:
+        who = _author(client)
+        with server.exclusive(client.tracking_uri, CANDIDATES):
+            version = candidates.register(client, ensemble, blend, run_id, report, who)
+        return describe(version, Snapshot.read(client).report(version))
+
+
+def describe(candidate: CandidateVersion, report: GateReport) -> Candidate:
+    """Return the document that tells the next stage about a candidate."""
+    return Candidate(
+        version=candidate.version,
+        run_id=candidate.run_id,
+        digest=candidate.digest,
+        gate=report.result,
+        why=report.failures,
+    )
 
 
 def standing(word: str) -> Standing:
-    """How a candidate stands, by its version or an alias.
+    """Return the state of a candidate, by its version or an alias.
 
     Raises TrackingError for one that is unknown or was never judged.
     """
-    client = server.connect()
-    with server.translated(client.tracking_uri):
-        return stands(Snapshot.read(client), candidates.find(client, word))
+    with server.connected() as client:
+        return standing_of(Snapshot.read(client), candidates.find(client, word))
 
 
-def stands(now: Snapshot, candidate: CandidateVersion) -> Standing:
-    """The same for a candidate at hand."""
+def standing_of(now: Snapshot, candidate: CandidateVersion) -> Standing:
     report = now.report(candidate)
     counting = {gate.waiver for gate in report.gates}
     failing = {gate.name for gate in report.gates if gate.result == FAIL}
-    given = now.decisions.waivers.get(candidate.version, ())
+    waivers = now.decisions.waivers.get(candidate.version, ())
     verdict = now.decisions.verdict_on(candidate.version, candidate.digest)
-    own = tuple(act for act in now.chain.entries if act.candidate_version == candidate.version)
-    settled = [*(act.time for act in own), *([verdict.when] if verdict else [])]
+    lines = tuple(e for e in now.chain.entries if e.candidate_version == candidate.version)
+    decided = [*(line.time for line in lines), *([verdict.when] if verdict else [])]
     request = candidate.request
     return Standing(
         candidate=candidate,
         report=report,
-        void=tuple(one for one in given if one not in counting and one.gate in failing),
+        void=tuple(w for w in waivers if w not in counting and w.gate in failing),
         verdict=verdict,
-        waits=request if request and all(request.when > time for time in settled) else None,
-        acts=own,
+        waiting=request if request and all(request.when > time for time in decided) else None,
+        lines=lines,
     )
 
 
 def promote(word: str, *, why: str, who: str = "") -> Promotion:
-    """Put a candidate in use; where the server has roles, ask an approver to.
+    """Put a candidate in use; on a server with roles, ask an approver to.
 
     Args:
         word: version of the candidates model, or an alias.
         why: the reason, for the ledger.
-        who: who answers for it where the server does not know who we are.
+        who: the author, if the server does not know who we are.
 
-    A candidate that is the champion stays it, and nothing is written. Raises TrackingError for one
-    that is unknown, failed a gate or was rejected, and where another act came first.
+    If the candidate is the champion already, nothing is written. Raises TrackingError for one that
+    is unknown, failed a gate or was rejected, and if another process added a line first.
     """
-    client = server.connect()
-    user = roles.user(client)
-    with server.translated(client.tracking_uri):
+    with server.connected() as client:
+        user = roles.user(client)
         candidate, now = candidates.find(client, word), Snapshot.read(client)
         if unchanged := _unchanged(now, candidate):
             return unchanged
@@ -167,19 +160,18 @@ def promote(word: str, *, why: str, who: str = "") -> Promotion:
 
 
 def approve(word: str, *, why: str, who: str = "") -> Promotion:
-    """Put a candidate in use as a second person; see `promote`. Ends a rejection, too.
+    """Put a candidate in use as a second person; see `promote`. Also ends a rejection.
 
-    Raises TrackingError also where the server knows us as who registered it, judged it last or
-    asked for its promotion.
+    Raises TrackingError also if the server knows us as the user who registered it, judged it last
+    or requested its promotion.
     """
-    client = server.connect()
-    user = roles.user(client)
-    with server.translated(client.tracking_uri):
+    with server.connected() as client:
+        user = roles.user(client)
         candidate, now = candidates.find(client, word), Snapshot.read(client)
         _refuse_failed(now, candidate)
         if user in candidate.people:
             raise TrackingError(
-                f"candidate {candidate.version} was registered or asked for by {user}; another "
+                f"candidate {candidate.version} was registered or requested by {user}; another "
                 "approver must approve it"
             )
         name = user or who or provenance.author()
@@ -189,34 +181,30 @@ def approve(word: str, *, why: str, who: str = "") -> Promotion:
 
 def reject(word: str, *, why: str, who: str = "") -> CandidateVersion:
     """Record that a candidate shall not be promoted; only `approve` ends that."""
-    client = server.connect()
-    name = roles.user(client) or who or provenance.author()
-    with server.translated(client.tracking_uri):
+    with server.connected() as client:
         candidate = candidates.find(client, word)
-        candidates.ensure_model(client, PRODUCTION)
-        _decide(client, candidate, REJECTED, name, why)
+        _decide(client, candidate, REJECTED, _author(client, who), why)
     return candidate
 
 
 def waive(word: str, gate: str, *, why: str, who: str = "") -> Waiver:
-    """Let one failed gate of a candidate pass, as it was found.
+    """Let one failed gate of a candidate pass with its present finding.
 
     Raises TrackingError for a gate that is unknown, passed, or may not be waived.
     """
-    client = server.connect()
-    name = roles.user(client) or who or provenance.author()
-    with server.translated(client.tracking_uri):
+    with server.connected() as client:
+        name = _author(client, who)
         candidate, now = candidates.find(client, word), Snapshot.read(client)
-        found = _waivable(candidate, now.report(candidate), gate)
+        finding = _waivable(candidate, now.report(candidate), gate)
         waiver = Waiver(
             gate=gate,
             digest=candidate.digest,
             who=name,
             when=ledger.now(),
             why=why,
-            value=found.value,
-            text=found.text,
-            against=found.against,
+            value=finding.value,
+            text=finding.text,
+            against=finding.against,
         )
         candidates.ensure_model(client, PRODUCTION)
         decisions.waive(client, candidate.version, waiver)
@@ -224,26 +212,25 @@ def waive(word: str, gate: str, *, why: str, who: str = "") -> Waiver:
 
 
 def rollback(*, why: str, who: str = "") -> Promotion:
-    """Put in use again what was in use before the champion.
+    """Put the version before the champion in use again.
 
     Args:
         why: the reason, for the ledger.
-        who: who answers for it where the server does not know who we are.
+        who: the author, if the server does not know who we are.
 
-    The earlier production version is copied as a new one, which carries the act's ledger line, then
-    the alias moves: nothing written before is touched, and the candidates are not needed. Gates
-    are not asked again: the line repeats the report that it was promoted with.
+    The earlier production version is copied as a new one with a ledger line of its own, then the
+    alias moves: nothing written before is touched, and the candidates are not needed. Gates are
+    not judged again: the line repeats the report of the promotion.
 
     Rollbacks in a row go back step by step, they do not toggle: after promotions of A, B and C the
-    first gives B, the second A, the third is refused. One that was cut off is completed by the
-    next call. Raises TrackingError where no champion is, nothing was before it, the ledger was
-    changed, or another act came first.
+    first gives B, the second A, the third is refused. The next call completes an interrupted one.
+    Raises TrackingError if there is no champion or none before it, if the ledger was changed, or
+    if another process added a line first.
     """
-    client = server.connect()
-    name = roles.user(client) or who or provenance.author()
-    with server.translated(client.tracking_uri):
+    with server.connected() as client:
+        name = _author(client, who)
         now = Snapshot.read(client)
-        if now.reigning is None:
+        if now.champion is None:
             raise TrackingError(f"{PRODUCTION} has no champion to roll back; promote a candidate")
         ledger.refuse_broken(now.chain)
         if now.cut_off and now.cut_off.action == ROLLBACK:
@@ -254,27 +241,40 @@ def rollback(*, why: str, who: str = "") -> Promotion:
                 f"the ledger of {PRODUCTION} has no champion before version {now.in_use}; promote "
                 "another candidate instead"
             )
+        line = now.chain.next(
+            who=name,
+            why=why,
+            action=ROLLBACK,
+            candidate_version=earlier.candidate_version,
+            previous_version=now.in_use,
+            model=earlier.model,
+            registered_by=earlier.registered_by,
+            gate_report=earlier.gate_report,
+        )
         source = client.get_model_version(PRODUCTION, earlier.version)
-        told = {"who": name, "why": why, "action": ROLLBACK}
-        kept = ("candidate_version", "model", "registered_by", "gate_report")
-        told |= {field: getattr(earlier, field) for field in kept}
-        return promotion.put_in_use(client, now, source, told)
+        return promotion.put_in_use(client, source, line)
+
+
+def _author(client: MlflowClient, who: str = "") -> str:
+    return roles.user(client) or who or provenance.author()
 
 
 def _waivable(candidate: CandidateVersion, report: GateReport, name: str) -> Gate:
     gate = report.named(name)
     if gate is None:
-        known = nearest(name, [one.name for one in report.gates])
-        raise TrackingError(f"candidate {candidate.version} has no gate {name!r}; {known}")
+        advice = nearest(name, [gate.name for gate in report.gates])
+        raise TrackingError(f"candidate {candidate.version} has no gate {name!r}; {advice}")
     if gate.result == PASS:
-        raise TrackingError(f"gate {name} of candidate {candidate.version} passed; waive none")
+        raise TrackingError(
+            f"gate {name} of candidate {candidate.version} passed and needs no waiver"
+        )
     if not gate.waivable:
-        raise TrackingError(f"gate {name} may not be waived; mend what it found: {gate.text}")
+        raise TrackingError(f"gate {name} may not be waived; fix what it found: {gate.text}")
     return gate
 
 
 def _unchanged(now: Snapshot, candidate: CandidateVersion) -> Promotion | None:
-    """What there is to tell where the candidate is the champion already."""
+    """Return the result of a promotion if the candidate is the champion already."""
     head = now.chain.head
     if head and head.candidate_version == candidate.version and head.version == now.in_use:
         return Promotion(candidate.version, head.version, head.previous_version, changed=False)
@@ -287,13 +287,17 @@ def _promote(
     if now.cut_off and now.cut_off.candidate_version == candidate.version:
         return promotion.finish(client, now.cut_off)
     _refuse_failed(now, candidate)
-    told = {
-        **{"who": who, "why": why, "action": PROMOTE},
-        **{"candidate_version": candidate.version, "model": candidate.model},
-        "registered_by": candidate.registered_by,
-        "gate_report": now.report(candidate).to_json(),
-    }
-    return promotion.put_in_use(client, now, candidate.found, told)
+    line = now.chain.next(
+        who=who,
+        why=why,
+        action=PROMOTE,
+        candidate_version=candidate.version,
+        previous_version=now.in_use,
+        model=candidate.model,
+        registered_by=candidate.registered_by,
+        gate_report=now.report(candidate).to_json(),
+    )
+    return promotion.put_in_use(client, candidate.model_version, line)
 
 
 def _refuse_failed(now: Snapshot, candidate: CandidateVersion) -> None:
@@ -315,15 +319,14 @@ def _refuse_rejected(now: Snapshot, candidate: CandidateVersion) -> None:
         )
     if verdict and verdict.verdict == REJECTED:
         raise TrackingError(
-            f"candidate {version} was {verdict.told}; not promoted unless ranzcr registry approve "
-            f"{version} says otherwise"
+            f"candidate {version} was {verdict.summary}; not promoted unless ranzcr registry "
+            f"approve {version} overrides that"
         )
 
 
 def _decide(
     client: MlflowClient, candidate: CandidateVersion, verdict: str, who: str, why: str
-) -> Verdict:
+) -> None:
     candidates.ensure_model(client, PRODUCTION)
-    told = Verdict(verdict=verdict, digest=candidate.digest, who=who, when=ledger.now(), why=why)
-    decisions.decide(client, candidate.version, told)
-    return told
+    record = Verdict(verdict=verdict, digest=candidate.digest, who=who, when=ledger.now(), why=why)
+    decisions.decide(client, candidate.version, record)

@@ -1,4 +1,4 @@
-"""Records kept as tags of the registry: JSON with its own hash, so that an edit is noticed."""
+"""Records in tags of the registry: JSON with its own hash, so that an edit is detected."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ranzcr.files import hash_json
 
 
 def seal(value: dict[str, Any]) -> str:
-    """The record as text."""
+    """Return the record as text."""
     return json.dumps({**value, "hash": hash_json(value)})
 
 
 def unseal(text: str | None) -> dict[str, Any] | None:
-    """The record; None where there is none, or where it is not what was sealed."""
+    """Return the record; None if there is none, or if it was changed."""
     try:
         stored = json.loads(text or "")
         claimed = stored.pop("hash")

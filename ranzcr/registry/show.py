@@ -1,8 +1,6 @@
-"""The registry as text: both models, and one candidate with all that decides about it."""
+"""The registry as text: both models, and one candidate with everything that decides about it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -17,88 +15,79 @@ from ranzcr.registry.promotion import Snapshot
 from ranzcr.registry.registry import Standing
 from ranzcr.tables import table, to_text
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Tag
 
-_CANDIDATE_TAGS = ("cv_auc", "members", "dataset_digest", "registered_by")
+_PRODUCTION_HEADINGS = ["version", "state", "candidate", "act", "time", "by", "why"]
+_CANDIDATE_TAGS = (Tag.CV_AUC, Tag.MEMBERS, Tag.DATASET_DIGEST, Tag.REGISTERED_BY)
 
 
 def render() -> str:
-    """Both registered models as text, newest version first."""
-    client = server.connect()
-    with server.translated(client.tracking_uri):
+    """Return both registered models as text, newest version first."""
+    with server.connected() as client:
         now = Snapshot.read(client)
         versions = candidates.newest_first(client, CANDIDATES)
         rows = [_candidate_row(now, CandidateVersion(version)) for version in versions]
     if not rows:
         return "The registry is empty: run a pipeline, or register an ensemble.\n"
-    acts = sorted((*now.chain.entries, *now.chain.lost), key=lambda act: -int(act.version))
-    production = [_production_row(now, act) for act in acts]
+    lines = sorted((*now.chain.entries, *now.chain.lost), key=lambda line: -int(line.version))
+    production = [_production_row(now, line) for line in lines]
     headings = ["version", "gate", "state", *_CANDIDATE_TAGS]
     return to_text(
-        [
-            table(
-                PRODUCTION,
-                ["version", "state", "candidate", "act", "time", "by", "why"],
-                production,
-            ),
-            table(CANDIDATES, headings, rows),
-        ]
+        [table(PRODUCTION, _PRODUCTION_HEADINGS, production), table(CANDIDATES, headings, rows)]
     )
 
 
 def describe(word: str) -> str:
-    """A candidate as text: members, CV, data, gates, people, and when it was in production.
+    """Return a candidate as text: members, CV, data, gates, people, and its time in production.
 
     Args:
         word: its version, or the alias champion or challenger.
 
     Raises TrackingError for one that is unknown or was never judged.
     """
-    client = server.connect()
-    with server.translated(client.tracking_uri):
-        stands = registry.standing(word)
-        candidate = stands.candidate
-        run_id = candidate.found.run_id or ""
+    with server.connected() as client:
+        standing = registry.standing(word)
+        candidate = standing.candidate
+        in_production = [f"{line.version} by {line.action}" for line in standing.lines]
         rows = [
-            *_blend_rows(client, run_id),
-            ["data set", candidate.model.get("dataset_digest", "")],
+            *_blend_rows(client, candidate.run_id),
+            ["data set", candidate.model.get(Tag.DATASET_DIGEST, "")],
             ["digest", candidate.digest],
-            ["run", run_id],
+            ["run", candidate.run_id],
             ["registered by", candidate.registered_by],
-            ["state", state(stands)],
-            [f"as {PRODUCTION}", _acts(stands.acts)],
+            ["state", _state(standing)],
+            [f"as {PRODUCTION}", ", ".join(in_production) or "never promoted"],
         ]
+    gates = [[gate.name, gate.result, _finding(gate)] for gate in standing.report.gates]
     return to_text(
         [
             table(f"{CANDIDATES} {candidate.version}", ["what", "value"], rows),
-            table(
-                f"gates: {stands.report.result}",
-                ["gate", "verdict", "found"],
-                [[gate.name, gate.result, found(gate)] for gate in stands.report.gates],
-            ),
+            table(f"gates: {standing.report.result}", ["gate", "verdict", "found"], gates),
         ]
     )
 
 
-def gate_lines(stands: Standing) -> list[str]:
-    """The gates of a candidate, one line each, the waivers that no longer hold, the verdict."""
-    lines = [f"{gate.result}  {gate.name}: {found(gate)}" for gate in stands.report.gates]
+def gate_lines(standing: Standing) -> list[str]:
+    """Return a line per gate and per waiver that no longer holds, then the verdict."""
+    report = standing.report
+    lines = [f"{gate.result}  {gate.name}: {_finding(gate)}" for gate in report.gates]
     lines += [
-        f"void  {waiver.gate}: {waiver.told}; what is found now is not what was waived"
-        for waiver in stands.void
+        f"void  {waiver.gate}: {waiver.summary}; the finding has changed since"
+        for waiver in standing.void
     ]
-    return [*lines, f"candidate version {stands.candidate.version}: gate {stands.report.result}"]
+    return [*lines, f"candidate version {standing.candidate.version}: gate {report.result}"]
 
 
-def found(gate: Gate) -> str:
-    """What a gate found, and who answers for it where it was waived."""
-    return f"{gate.text}; {gate.waiver.told}" if gate.waiver else gate.text
+def _finding(gate: Gate) -> str:
+    return f"{gate.text}; {gate.waiver.summary}" if gate.waiver else gate.text
 
 
-def state(stands: Standing) -> str:
-    """What people decided, in one line; "" where nobody has."""
-    if stands.waits:
-        return f"waits for an approver, asked by {stands.waits.who}: {stands.waits.why}"
-    return stands.verdict.told if stands.verdict else ""
+def _state(standing: Standing) -> str:
+    """Return what people decided, in one line; "" if nobody has."""
+    request = standing.waiting
+    if request:
+        return f"waits for an approver, requested by {request.who}: {request.why}"
+    return standing.verdict.summary if standing.verdict else ""
 
 
 def _blend_rows(client: MlflowClient, run_id: str) -> list[list[str]]:
@@ -114,27 +103,22 @@ def _blend_rows(client: MlflowClient, run_id: str) -> list[list[str]]:
     ]
 
 
-def _acts(acts: Sequence[LedgerLine]) -> str:
-    """Which production versions a candidate became by which act, "1 by promote, 4 by rollback"."""
-    return ", ".join(f"{act.version} by {act.action}" for act in acts) or "never promoted"
-
-
-def _production_row(now: Snapshot, act: LedgerLine) -> list[str]:
-    state = CHAMPION if act.version == now.in_use else ""
-    if act == now.cut_off:
+def _production_row(now: Snapshot, line: LedgerLine) -> list[str]:
+    state = CHAMPION if line.version == now.in_use else ""
+    if line == now.cut_off:
         state = "cut off"
-    if act in now.chain.lost:
+    if line in now.chain.lost:
         state = "lost"
     return [
-        *(act.version, state, act.candidate_version),
-        *(act.action, act.time[:19], act.who, act.why),
+        *(line.version, state, line.candidate_version),
+        *(line.action, line.time[:19], line.who, line.why),
     ]
 
 
 def _candidate_row(now: Snapshot, candidate: CandidateVersion) -> list[str]:
-    tags = [candidate.found.tags.get(tag, "") for tag in _CANDIDATE_TAGS]
+    tags = [candidate.tags.get(tag, "") for tag in _CANDIDATE_TAGS]
     try:
-        stands = registry.stands(now, candidate)
+        standing = registry.standing_of(now, candidate)
     except TrackingError:
         return [candidate.version, "changed by hand", "", *tags]
-    return [candidate.version, stands.report.result, state(stands), *tags]
+    return [candidate.version, standing.report.result, _state(standing), *tags]

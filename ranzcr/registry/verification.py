@@ -1,4 +1,4 @@
-"""Finds what somebody changed in the registry by hand; tells all of it, and what to do."""
+"""Find what somebody changed in the registry by hand; report each change with what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow.artifacts
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -21,16 +20,17 @@ from ranzcr.registry.candidates import CANDIDATES, CHAMPION, CandidateVersion
 from ranzcr.registry.decisions import Decisions
 from ranzcr.registry.ledger import PRODUCTION, PROMOTE, Chain, LedgerLine
 from ranzcr.tracking import server
+from ranzcr.tracking.names import Tag
 
 _RESTORE = "restore the registry from a backup"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """`head` is the hash of the last ledger line, "" where there is none."""
+    """What was compared, and what was found."""
 
-    entries: int
-    head: str
+    entries: int  # lines of the ledger
+    head: str  # hash of the last line, "" for none
     findings: tuple[str, ...]  # one line each
 
 
@@ -50,21 +50,20 @@ def verify(*, content: bool = False) -> Verification:
     Args:
         content: also download every model and compare it with its digest.
     """
-    client = server.connect()
-    with server.translated(client.tracking_uri):
-        known = _read(client)
+    with server.connected() as client:
+        registry = _read(client)
         checks = [_ledger, _alias, _sources, _tags, _judgements, _decisions]
         if content:
             checks.append(_content)
-        findings = [finding for check in checks for finding in check(known)]
-    head = known.chain.head
-    return Verification(len(known.chain.entries), head.hash if head else "", tuple(findings))
+        findings = [finding for check in checks for finding in check(registry)]
+    head = registry.chain.head
+    return Verification(len(registry.chain.entries), head.hash if head else "", tuple(findings))
 
 
 def _read(client: MlflowClient) -> _Registry:
-    production = {str(found.version): found for found in ledger.versions(client, PRODUCTION)}
-    lines = [(version, found.tags.get(ledger.TAG)) for version, found in production.items()]
-    registered = [CandidateVersion(found) for found in ledger.versions(client, CANDIDATES)]
+    production = {str(v.version): v for v in ledger.versions(client, PRODUCTION)}
+    lines = [(version, v.tags.get(ledger.TAG)) for version, v in production.items()]
+    registered = map(CandidateVersion, ledger.versions(client, CANDIDATES))
     champion = candidates.by_alias(client, PRODUCTION, CHAMPION)
     return _Registry(
         client,
@@ -76,67 +75,67 @@ def _read(client: MlflowClient) -> _Registry:
     )
 
 
-def _ledger(known: _Registry) -> Iterator[str]:
-    for problem in known.chain.problems:
+def _ledger(registry: _Registry) -> Iterator[str]:
+    for problem in registry.chain.problems:
         yield f"{problem}; {_RESTORE}"
 
 
-def _alias(known: _Registry) -> Iterator[str]:
-    """The alias stands at the last act's version."""
-    head = known.chain.head
-    found, told = known.champion, head.version if head else ""
-    if found == told:
+def _alias(registry: _Registry) -> Iterator[str]:
+    """Check that the alias is at the last line's version."""
+    head = registry.chain.head
+    version, expected = registry.champion, head.version if head else ""
+    if version == expected:
         return
-    text = f"alias {CHAMPION} of {PRODUCTION} is at version {found or 'none'}, the last ledger line"
+    text = f"alias {CHAMPION} of {PRODUCTION} is at version {version or 'none'}, the last ledger"
     if head is None:
-        yield f"{text} at version none: it was set by hand; remove it in ranzcr ui"
+        yield f"{text} line at version none: it was set by hand; remove it in ranzcr ui"
         return
     yield (
-        f"{text} at version {told}: {head.told} was cut off, or the alias was moved by hand; "
-        f"complete it by ranzcr registry promote {head.candidate_version} (approve, where roles "
-        "are on), or take its place by another act"
+        f"{text} line at version {expected}: {head.summary} was cut off, or the alias was moved by "
+        f"hand; complete it by ranzcr registry promote {head.candidate_version} (approve, if roles "
+        "are on), or promote another candidate"
     )
 
 
-def _sources(known: _Registry) -> Iterator[str]:
-    """A promoted version is a copy of its candidate, a rolled back one of an earlier version."""
-    for entry in (*known.chain.entries, *known.chain.lost):
-        found = known.production[entry.version].source
-        if found not in _expected_sources(known, entry):
+def _sources(registry: _Registry) -> Iterator[str]:
+    """Check that a version is a copy of its candidate, or of an earlier version (rollback)."""
+    for line in (*registry.chain.entries, *registry.chain.lost):
+        source = registry.production[line.version].source
+        if source not in _expected_sources(registry, line):
             yield (
-                f"{PRODUCTION} version {entry.version} is no copy of candidate "
-                f"{entry.candidate_version}, which its ledger line names: its source is {found}; "
+                f"{PRODUCTION} version {line.version} is not a copy of candidate "
+                f"{line.candidate_version}, which its ledger line names: its source is {source}; "
                 "promote a candidate that is known"
             )
 
 
-def _expected_sources(known: _Registry, entry: LedgerLine) -> list[str]:
-    if entry.action == PROMOTE:
-        return [f"models:/{CANDIDATES}/{entry.candidate_version}"]
+def _expected_sources(registry: _Registry, line: LedgerLine) -> list[str]:
+    if line.action == PROMOTE:
+        return [f"models:/{CANDIDATES}/{line.candidate_version}"]
     return [
         f"models:/{PRODUCTION}/{earlier.version}"
-        for earlier in known.chain.entries
-        if earlier.model == entry.model and int(earlier.version) < int(entry.version)
+        for earlier in registry.chain.entries
+        if earlier.model == line.model and int(earlier.version) < int(line.version)
     ]
 
 
-def _tags(known: _Registry) -> Iterator[str]:
-    """Production versions and their candidates still say what the ledger says of them."""
-    for entry in known.chain.entries:
-        found = known.production[entry.version].tags
-        for tag, value in entry.model.items():
-            if found.get(tag) != value:
+def _tags(registry: _Registry) -> Iterator[str]:
+    """Check that the tags of production versions and their candidates agree with the ledger."""
+    for line in registry.chain.entries:
+        tags = registry.production[line.version].tags
+        for tag, value in line.model.items():
+            if tags.get(tag) != value:
                 yield (
-                    f"tag {tag} of {PRODUCTION} version {entry.version} was changed by hand: it is "
-                    f"{found.get(tag, 'missing')}, its ledger line says {value}; set it back"
+                    f"tag {tag} of {PRODUCTION} version {line.version} was changed by hand: it is "
+                    f"{tags.get(tag, 'missing')}, its ledger line says {value}; set it back"
                 )
-    for version, entry in {e.candidate_version: e for e in known.chain.entries}.items():
-        candidate = known.candidates.get(version)
-        digest = entry.model.get("digest", "")
+    for version, line in {e.candidate_version: e for e in registry.chain.entries}.items():
+        candidate = registry.candidates.get(version)
+        digest = line.model.get(Tag.DIGEST, "")
         if candidate is None:
             yield (
                 f"candidate {version} was deleted by hand, and {PRODUCTION} version "
-                f"{entry.version} is a copy of it; keep the candidates that were promoted"
+                f"{line.version} is a copy of it; keep the candidates that were promoted"
             )
         elif candidate.digest != digest:
             yield (
@@ -145,88 +144,77 @@ def _tags(known: _Registry) -> Iterator[str]:
             )
 
 
-def _judgements(known: _Registry) -> Iterator[str]:
-    """Gate reports are as they were written, and what was promoted is as the ledger has it."""
-    for version, candidate in known.candidates.items():
+def _judgements(registry: _Registry) -> Iterator[str]:
+    """Check that gate reports are unchanged and agree with the ledger."""
+    for version, candidate in registry.candidates.items():
         try:
-            judged = candidate.judged
+            judgement = candidate.judgement
         except TrackingError as error:
             yield str(error)
             continue
-        told = {tag: candidate.found.tags.get(tag, "") for tag in ("gate", "registered_by")}
-        if told != {"gate": judged["result"], "registered_by": judged["registered_by"]}:
+        shown = [candidate.tags.get(tag, "") for tag in (Tag.GATE, Tag.REGISTERED_BY)]
+        if shown != [judgement["result"], judgement["registered_by"]]:
             yield (
                 f"tags gate and registered_by of candidate {version} do not say what its gate "
                 "report says: one was changed by hand; register its ensemble again"
             )
-        promoted = [
-            entry
-            for entry in known.chain.entries
-            if entry.candidate_version == version
-            and entry.action == PROMOTE
-            and judged["judged"] < entry.time
+        promotions = [
+            line
+            for line in registry.chain.entries
+            if line.candidate_version == version
+            and line.action == PROMOTE
+            and judgement["judged"] < line.time
         ]
-        if any(not _same_findings(entry, candidate) for entry in promoted):
+        if any(not _same_findings(line, candidate) for line in promotions):
             yield (
                 f"gate report of candidate {version} is not the one that it was promoted with: it "
                 "was changed by hand; register its ensemble again"
             )
 
 
-def _same_findings(entry: LedgerLine, candidate: CandidateVersion) -> bool:
-    """Whether each gate that the ledger shows as passed was judged so."""
-    judged = {gate.name: gate for gate in candidate.report.gates}
-    return all(
-        gate.name in judged and judged[gate.name].text == gate.text
-        for gate in entry.report.gates
-        if gate.passed
-    )
+def _same_findings(line: LedgerLine, candidate: CandidateVersion) -> bool:
+    """Return whether each gate that passed in the ledger has the same finding in the report."""
+    texts = {gate.name: gate.text for gate in candidate.report.gates}
+    return all(texts.get(gate.name) == gate.text for gate in line.report.gates if gate.passed)
 
 
-def _decisions(known: _Registry) -> Iterator[str]:
-    for tag in known.decisions.edited:
+def _decisions(registry: _Registry) -> Iterator[str]:
+    for tag in registry.decisions.edited:
         yield f"tag {tag} of {PRODUCTION} was changed by hand, and does not count; decide again"
-    for version, waivers in known.decisions.waivers.items():
-        for waiver in waivers:
-            yield from _strayed(known, f"waiver of gate {waiver.gate}", version, waiver.digest)
-    for version, verdict in known.decisions.verdicts.items():
-        yield from _strayed(known, f"verdict {verdict.verdict}", version, verdict.digest)
+    decided = [
+        (f"waiver of gate {waiver.gate}", version, waiver.digest)
+        for version, waivers in registry.decisions.waivers.items()
+        for waiver in waivers
+    ]
+    for version, verdict in registry.decisions.verdicts.items():
+        decided.append((f"verdict {verdict.verdict}", version, verdict.digest))
+    for decision, version, digest in decided:
+        candidate = registry.candidates.get(version)
+        if candidate is not None and candidate.digest != digest:
+            yield (
+                f"{decision} of candidate {version} is about other content ({digest[:12]}): its "
+                "digest or the candidate's was changed by hand; decide again"
+            )
 
 
-def _strayed(known: _Registry, what: str, version: str, digest: str) -> Iterator[str]:
-    candidate = known.candidates.get(version)
-    if candidate is not None and candidate.digest != digest:
-        yield (
-            f"{what} of candidate {version} is about other content ({digest[:12]}): its digest or "
-            "the candidate's was changed by hand; decide again"
-        )
-
-
-def _content(known: _Registry) -> Iterator[str]:
-    """The models are what they were when they were registered."""
-    wanted = [(CANDIDATES, c.version, c.digest) for c in known.candidates.values()]
-    wanted += [(PRODUCTION, e.version, e.model.get("digest", "")) for e in known.chain.entries]
-    for name, version, digest in track(wanted, "Verifying models"):
-        with tempfile.TemporaryDirectory() as folder:
-            found = _digest_of(known.client, name, version, Path(folder))
-        if found != digest:
+def _content(registry: _Registry) -> Iterator[str]:
+    """Check that the models' files are those that were registered."""
+    expected = [(CANDIDATES, c.version, c.digest) for c in registry.candidates.values()]
+    for line in registry.chain.entries:
+        expected.append((PRODUCTION, line.version, line.model.get(Tag.DIGEST, "")))
+    for name, version, digest in track(expected, "Verifying models"):
+        actual = _digest_of(registry.client, name, version)
+        if actual != digest:
             yield (
                 f"model of {name} version {version} was changed by hand: its digest is "
-                f"{found[:12]}, it was registered with {digest[:12]}; {_RESTORE}"
+                f"{actual[:12]}, it was registered with {digest[:12]}; {_RESTORE}"
             )
 
 
-def _digest_of(client: MlflowClient, name: str, version: str, folder: Path) -> str:
-    """Of the ensemble folder within the model, "none" where there is none to read."""
-    uri = client.tracking_uri
-    try:
-        place = client.get_model_version_download_uri(name, version)
-        model = Path(
-            mlflow.artifacts.download_artifacts(
-                place, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
-            )
-        )
-        told = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))
-        return hash_folder(model / told["flavors"]["python_function"]["data"])
-    except (MlflowException, OSError, KeyError, TypeError, yaml.YAMLError):
-        return "none"
+def _digest_of(client: MlflowClient, name: str, version: str) -> str:
+    """Return the digest of the ensemble folder in the model, "none" if it cannot be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return hash_folder(candidates.download(client, name, version, Path(folder)))
+        except (MlflowException, OSError, KeyError, TypeError, yaml.YAMLError):
+            return "none"

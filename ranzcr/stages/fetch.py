@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from ranzcr.files import write_json
+from ranzcr.documents import Candidate, Ensemble
 from ranzcr.registry import fetching
-from ranzcr.registry.fetching import Fetched
-from ranzcr.submission import bundle
 
 
 @dataclass(frozen=True)
 class FetchResult:
-    """`told` is the candidate; `image_size` the pixels per side that its images are decoded to."""
+    """The candidate, and the pixels per side to which its images are decoded."""
 
-    told: Fetched
+    candidate: Candidate
     image_size: int
 
 
 def run(version: str, ensemble: Path, blend: Path, candidate: Path) -> FetchResult:
-    """Fetch a candidate's folders and how it stands at its gates now.
+    """Fetch a candidate's folders and its gates as they count now.
 
     Args:
         version: of the candidates; or champion, or challenger.
-        ensemble: folder to make, as export wrote it.
-        blend: folder to make, as blend wrote it.
+        ensemble: folder to create, as export wrote it.
+        blend: folder to create, as blend wrote it.
         candidate: JSON to write, as register writes it.
 
-    Raises TrackingError where there is no such version, or what is stored was changed.
+    Raises TrackingError if there is no such version, or if the stored files were changed.
     """
-    told = fetching.fetch(version, ensemble, blend)
-    write_json(candidate, asdict(told))
-    return FetchResult(told, bundle.read_ensemble(ensemble)["cache_size"])
+    fetched = fetching.fetch(version, ensemble, blend)
+    fetched.write(candidate)
+    return FetchResult(fetched, Ensemble.read(ensemble).cache_size)

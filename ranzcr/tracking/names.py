@@ -49,6 +49,11 @@ class Tag:
     CANDIDATE_VERSION = "candidate_version"
     GATE = "gate"  # pass or fail
     IMPORTED_FROM = "imported_from"  # the file that an imported run came from
+    GATE_REPORT = "gate_report"  # of a candidate: each gate's finding, sealed
+    REGISTERED_BY = "registered_by"
+    REQUEST = "request"  # of a candidate: who requested its promotion and why, sealed
+    LEDGER = "ledger"  # of a production version: its line of the ledger
+    CV_AUC = "cv_auc"  # of a candidate
     NOTE = "mlflow.note.content"  # the description that MLflow's pages show
     PARENT_RUN = "mlflow.parentRunId"
 

@@ -62,6 +62,14 @@ def connect() -> MlflowClient:
     return client
 
 
+@contextmanager
+def connected() -> Iterator[MlflowClient]:
+    """Yield a client of `connect`; within the block errors are `translated`."""
+    client = connect()
+    with translated(client.tracking_uri):
+        yield client
+
+
 def client_of(uri: str) -> MlflowClient:
     """A client that asks nothing yet and makes nothing, as `connect` does."""
     _quiet()

@@ -48,8 +48,8 @@ def test_a_waived_failure_is_promoted_and_the_ledger_says_who_waived_it(journal,
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
-        ("parity", "gate parity may not be waived; mend what it found: differs by 0.1"),
-        ("cv", "gate cv of candidate 1 passed; waive none"),
+        ("parity", "gate parity may not be waived; fix what it found: differs by 0.1"),
+        ("cv", "gate cv of candidate 1 passed and needs no waiver"),
         ("latancy", "candidate 1 has no gate 'latancy'; did you mean latency?"),
     ],
 )
@@ -135,9 +135,11 @@ def test_with_roles_a_promotion_waits_for_a_second_person(three, user):
     user("Tess")
     asked = registry.promote("2", why="0.01 better")
     assert (asked.waits, asked.changed, asked.version) == (True, False, "")
-    assert asked.told == ("candidate 2 waits for an approver: ranzcr registry approve 2 --why ...")
+    assert asked.summary == (
+        "candidate 2 waits for an approver: ranzcr registry approve 2 --why ..."
+    )
     assert registry.champion() is None
-    assert "waits for an approver, asked by Tess: 0.01 better" in ranzcr("list").output
+    assert "waits for an approver, requested by Tess: 0.01 better" in ranzcr("list").output
     user("Pat")
     done = registry.approve("challenger", why="read 50 studies")
     assert (done.candidate, done.version, done.waits) == ("2", "1", False)
@@ -155,7 +157,7 @@ def test_nobody_approves_what_they_registered_or_asked_for(three, user, name):
     with pytest.raises(TrackingError) as raised:
         registry.approve("1", why="mine")
     assert str(raised.value) == (
-        f"candidate 1 was registered or asked for by {name}; another approver must approve it"
+        f"candidate 1 was registered or requested by {name}; another approver must approve it"
     )
     assert registry.champion() is None
 
@@ -176,10 +178,10 @@ def test_a_request_for_what_failed_or_was_rejected_is_refused(journal, candidate
 def test_a_rejection_ends_the_wait(three, user):
     user("Tess")
     registry.promote("1", why="better")
-    assert registry.standing("1").waits.who == "Tess"
+    assert registry.standing("1").waiting.who == "Tess"
     user("Pat")
     registry.reject("1", why="no")
-    assert registry.standing("1").waits is None
+    assert registry.standing("1").waiting is None
     assert registry.standing("1").verdict.verdict == "rejected"
 
 

@@ -83,7 +83,7 @@ def test_a_comparison_with_an_earlier_champion_fails():
     assert report.at_champion("3", "old", "own").result == "pass"
     later = report.at_champion("4", "new", "own")
     assert later.failures == (
-        "champion: not compared with champion 4, which is in use now; register the ensemble again"
+        "champion: not compared with the present champion (4); register the ensemble again"
     )
     assert later.gates[0].against == "new"
 

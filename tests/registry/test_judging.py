@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranzcr.ensemble.score import Truth
-from ranzcr.errors import DataError
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
 from ranzcr.registry import gate_rules, judging
@@ -231,14 +230,3 @@ def test_a_better_value_never_turns_a_pass_into_a_failure(data):
 def test_a_report_survives_json():
     report = judge(Reigning())
     assert GateReport.from_json(json.loads(json.dumps(report.to_json()))) == report
-
-
-@pytest.mark.parametrize("stored", [2e-4, {"a.onnx": 1e-6, "b.onnx": 2e-4}])
-def test_the_worst_onnx_model_decides_parity(tmp_path, stored):
-    (tmp_path / "parity.json").write_text(json.dumps({"max_abs_diff": stored}))
-    assert judging.parity_of(tmp_path) == 2e-4
-
-
-def test_an_export_without_parity_is_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"parity\.json: no max_abs_diff of the exported models"):
-        judging.parity_of(tmp_path)

@@ -24,7 +24,7 @@ def act(chain, candidate="1", action=ledger.PROMOTE, previous=None):
 
 def write(lines, entry):
     """As a server does: the next number, with the line."""
-    lines[str(len(lines) + 1)] = entry.line
+    lines[str(len(lines) + 1)] = entry.text
 
 
 def history(length):
@@ -86,8 +86,8 @@ def test_a_changed_line_is_found_whichever_it_is(data):
         assert problem.startswith(f"ledger line of ranzcr-clip version {version} cannot be read")
     else:
         assert ledger.follow(lines.items()).problems == (
-            f"ledger line of ranzcr-clip version {version} was changed by hand: its hash is of "
-            "other words",
+            f"ledger line of ranzcr-clip version {version} was changed by hand: its hash does "
+            "not fit it",
         )
 
 
@@ -95,7 +95,7 @@ def test_a_changed_line_is_found_whichever_it_is(data):
 def test_a_changed_line_with_a_hash_that_fits_breaks_the_next_one(version):
     lines = history(4)
     entry = replace(ledger.parse(lines[version]), why="changed").sealed()
-    lines[version] = entry.line
+    lines[version] = entry.text
     (problem,) = ledger.follow(lines.items()).problems
     assert f"version {int(version) + 1} does not follow the one before it" in problem
 

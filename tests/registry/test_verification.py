@@ -75,7 +75,7 @@ def line_of_another_source(client):
     )
     source = client.get_model_version_download_uri(CANDIDATES, "3")
     run_id = client.get_model_version(CANDIDATES, "3").run_id
-    client.create_model_version(PRODUCTION, source, run_id, tags={ledger.TAG: entry.line})
+    client.create_model_version(PRODUCTION, source, run_id, tags={ledger.TAG: entry.text})
     client.set_registered_model_alias(PRODUCTION, CHAMPION, "3")
     client.set_model_version_tag(CANDIDATES, "1", "digest", "")
 
@@ -127,7 +127,7 @@ EDITS = [
     (moved_alias, "alias champion of ranzcr-clip is at version 1, the last ledger line at versi"),
     (removed_alias, "alias champion of ranzcr-clip is at version none, the last ledger line at"),
     (changed_line, "ledger line of ranzcr-clip version 2 was changed by hand"),
-    (version_made_by_hand, "ranzcr-clip version 3 has no ledger line: it was made"),
+    (version_made_by_hand, "ranzcr-clip version 3 has no ledger line: the version was created"),
     (deleted_version, "ranzcr-clip version 1 was deleted by hand"),
     (copied_line, "ledger line of ranzcr-clip version 3 is a copy of another line"),
     (changed_production_tag, "tag blend_digest of ranzcr-clip version 2 was changed by hand"),
@@ -153,7 +153,7 @@ def test_an_edit_is_one_finding(history, edit, words):
 
 def test_a_line_whose_source_is_another_model_is_found(history):
     line_of_another_source(history)
-    assert any("version 3 is no copy of candidate 1, which its ledger" in f for f in findings())
+    assert any("version 3 is not a copy of candidate 1, which its ledger" in f for f in findings())
 
 
 def test_all_findings_are_told(history):

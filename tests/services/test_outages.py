@@ -181,7 +181,7 @@ def test_a_model_version_is_made_once_though_the_answer_is_lost(
         {"tiny": 1.0}, dataset_digest=DIGEST, method="weights", digest="b" * 64
     ) as run:
         pass
-    registry.register(ensemble_folder, blend_folder, run.run_id, {"blend_digest": "b" * 64}, PASSED)
+    registry.register(ensemble_folder, blend_folder, run.run_id, PASSED)
     assert sorted(lossy.lost) == ["/model-versions/create", "/registered-models/create"]
     client = server.connect()
     assert len(client.search_model_versions(f"name = '{registry.CANDIDATES}'")) == 1

@@ -24,7 +24,7 @@ server.connect()
 print("ready", flush=True)
 sys.stdin.readline()
 with one_line("promote"):
-    print(registry.promote(sys.argv[1], who=sys.argv[1], why="better").told)
+    print(registry.promote(sys.argv[1], who=sys.argv[1], why="better").summary)
 """
 
 
@@ -102,7 +102,7 @@ def test_a_trainer_asks_and_an_approver_decides(guarded_server, team, register, 
     registry.waive(version, "latency", why="served on a GPU")
     be("trainer")
     assert registry.promote(version, why="better").waits
-    with pytest.raises(TrackingError, match="was registered or asked for by the-trainer"):
+    with pytest.raises(TrackingError, match="was registered or requested by the-trainer"):
         registry.approve(version, why="mine")
     be("approver")
     registry.reject(version, why="not read yet")

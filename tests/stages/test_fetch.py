@@ -25,7 +25,8 @@ def run(journal, tmp_path):
 def test_what_is_fetched_is_what_was_registered(run, dataset, tmp_path):
     version = champion.promote_one(tmp_path / "made", dataset)
     result = run("champion")
-    assert (result.told.version, result.told.gate, result.image_size) == (version, "pass", 64)
+    assert (result.candidate.version, result.candidate.gate) == (version, "pass")
+    assert result.image_size == 64
     for folder in ("ensemble", "blend"):
         fetched, made = tmp_path / "fetched" / folder, tmp_path / "made" / folder
         assert hash_folder(fetched) == hash_folder(made)
@@ -35,9 +36,9 @@ def test_what_is_fetched_is_what_was_registered(run, dataset, tmp_path):
 
 def test_a_version_that_failed_is_fetched_with_the_reason(run, dataset, tmp_path):
     version = champion.register_one(tmp_path / "made", dataset, min_auc=0.9999)
-    told = run(version).told
-    assert told.gate == "fail"
-    assert told.why.startswith("cv: ")
+    fetched = run(version).candidate
+    assert fetched.gate == "fail"
+    assert fetched.why.startswith("cv: ")
 
 
 def test_a_version_that_is_not_there_is_told(run):
@@ -48,6 +49,6 @@ def test_a_version_that_is_not_there_is_told(run):
 def test_files_that_were_changed_since_are_refused(run, journal, dataset, tmp_path):
     version = champion.register_one(tmp_path / "made", dataset)
     journal.set_model_version_tag(candidates.CANDIDATES, version, "digest", "0" * 64)
-    with pytest.raises(TrackingError, match="it was registered with 000000000000; find what else"):
+    with pytest.raises(TrackingError, match="it was registered with 000000000000; find all"):
         run(version)
     assert not (tmp_path / "fetched").exists()

@@ -52,12 +52,12 @@ def test_with_roles_it_ends_well_and_waits(journal, candidate, tmp_path, monkeyp
     monkeypatch.setattr(roles, "user", lambda client: "Tess")
     result = promote.run(candidate(), tmp_path / "promoted.json", why="gates passed")
     assert (result.waits, result.version) == (True, "")
-    assert result.told.startswith("candidate 1 waits for an approver")
+    assert result.summary.startswith("candidate 1 waits for an approver")
     assert json.loads((tmp_path / "promoted.json").read_text())["waits"] is True
     assert registry.champion() is None
 
 
 def test_a_file_that_register_did_not_write_is_named(journal, tmp_path):
     (tmp_path / "candidate.json").write_text("[]")
-    with pytest.raises(DataError, match=r"candidate\.json: not a candidate"):
+    with pytest.raises(DataError, match=r"candidate\.json: missing or damaged"):
         promote.run(tmp_path / "candidate.json", tmp_path / "promoted.json", why="x")
