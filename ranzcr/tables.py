@@ -7,20 +7,21 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from rich.cells import cell_len, chop_cells
 
-# rich's own tables take 1 ms per row, which 5,000 rows cannot wait for; its widths are used here.
+# rich's own tables take 1 ms per row, too slow for 5,000 rows; its character widths are used here.
 
-_WIDE = 200  # characters, where no terminal says how wide it is
+_DEFAULT_WIDTH = 200  # characters, if there is no terminal
 _GAP = "  "
-_NARROW = 4  # characters that each column keeps
+_NARROWEST = 4  # characters of a column
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; `links` are the pages of the rows' last cells, if they have some."""
+    """A table with a title; `links` are URLs for the last cells of the rows."""
 
     title: str
     headings: Sequence[str]
@@ -34,42 +35,47 @@ def table(
     rows: Iterable[Sequence[str]],
     links: Sequence[str] = (),
 ) -> Table:
-    """A titled table; a cell that is too long is folded, not cut."""
-    return Table(title, headings, [[_plain(cell) for cell in row] for row in rows], links)
+    """Return a table whose cells have no control characters."""
+    return Table(title, headings, [[_printable(cell) for cell in row] for row in rows], links)
 
 
 def to_text(tables: Iterable[Table], *, to_file: bool = False) -> str:
-    """The tables one below the other, as wide as the terminal; `to_file`: as if there were none."""
+    """Return the tables as text, as wide as the terminal; cells that are too long are folded.
+
+    Args:
+        to_file: whether the text is for a file: then it has a fixed width and no links.
+    """
     terminal = sys.stdout.isatty() and not to_file
-    wide = shutil.get_terminal_size((_WIDE, 0)).columns if terminal else _WIDE
-    blocks = ["\n".join(_lines(one, wide, links=terminal)) + "\n" for one in tables]
-    return "\n".join(blocks)
+    size = (_DEFAULT_WIDTH, 0)
+    width = shutil.get_terminal_size(size).columns if terminal else _DEFAULT_WIDTH
+    return "\n".join("\n".join(_lines(table_, width, links=terminal)) + "\n" for table_ in tables)
 
 
-def _lines(one: Table, wide: int, links: bool) -> list[str]:
-    columns = zip(one.headings, *one.rows, strict=True)
-    widths = _fit([max(map(cell_len, cells)) for cells in columns], wide)
-    lines = [one.title, *_row(one.headings, widths), _GAP.join("─" * width for width in widths)]
-    for place, row in enumerate(one.rows):
-        lines += _row(row, widths, one.links[place] if links and one.links else "")
+def _lines(contents: Table, width: int, links: bool) -> list[str]:
+    columns = zip(contents.headings, *contents.rows, strict=True)
+    widths = _fit([max(map(cell_len, cells)) for cells in columns], width)
+    rule = _GAP.join("─" * width for width in widths)
+    lines = [contents.title, *_row(contents.headings, widths), rule]
+    for index, row in enumerate(contents.rows):
+        link = contents.links[index] if links and contents.links else ""
+        lines += _row(row, widths, link)
     return lines
 
 
-def _fit(widths: list[int], wide: int) -> list[int]:
+def _fit(widths: list[int], total: int) -> list[int]:
     """Narrow the widest columns until all fit."""
-    free = wide - len(_GAP) * (len(widths) - 1)
-    cap = max(widths)
-    while cap > _NARROW and sum(min(width, cap) for width in widths) > free:
-        cap -= 1
-    return [min(width, cap) for width in widths]
+    free = total - len(_GAP) * (len(widths) - 1)
+    limit = max(widths)
+    while limit > _NARROWEST and sum(min(width, limit) for width in widths) > free:
+        limit -= 1
+    return [min(width, limit) for width in widths]
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], link: str = "") -> list[str]:
+    """The lines of one row: a folded cell takes several."""
     folded = [_fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    high = max(map(len, folded))
     lines = []
-    for level in range(high):
-        parts = [lines[level] if level < len(lines) else "" for lines in folded]
+    for parts in zip_longest(*folded, fillvalue=""):
         padded = [
             part + " " * (width - cell_len(part)) for part, width in zip(parts, widths, strict=True)
         ]
@@ -80,7 +86,7 @@ def _row(cells: Sequence[str], widths: Sequence[int], link: str = "") -> list[st
 
 
 def _fold(cell: str, width: int) -> list[str]:
-    """A cell in lines of at most `width`, broken between words where that is possible."""
+    """Split a cell into lines of at most `width`, between words if possible."""
     if cell_len(cell) <= width:
         return [cell]
     lines = [""]
@@ -93,6 +99,6 @@ def _fold(cell: str, width: int) -> list[str]:
     return [line for line in lines if line]
 
 
-def _plain(cell: str) -> str:
-    """What people wrote on one line, and without what a terminal would obey."""
+def _printable(cell: str) -> str:
+    """Replace line breaks and terminal control characters by spaces."""
     return cell if cell.isprintable() else _CONTROL.sub(" ", cell)

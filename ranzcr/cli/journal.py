@@ -7,22 +7,28 @@ from typing import Annotated
 
 import typer
 
-from ranzcr.cli.options import JournalRun
+from ranzcr.cli.options import RunName
 from ranzcr.errors import TrackingError
 
 group = typer.Typer(
     no_args_is_help=False,
     rich_markup_mode=None,
-    help="The lab journal: what was tried, what it scored.",
+    help="The lab journal of experiments and scores.",
 )
 lb = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Leaderboard scores in the journal."
 )
 
 
+KindOfRun = Annotated[str | None, typer.Option("--kind", help="single, ensemble or pseudo.")]
+OutputFile = Annotated[
+    Path | None, typer.Option("-o", "--output", help="A file instead of the terminal.")
+]
+
+
 @group.callback(invoke_without_command=True)
 def journal_default(context: typer.Context) -> None:
-    """The lab journal: what was tried, what it scored. Bare, it prints the journal.
+    """The lab journal of experiments and scores. Without a subcommand, print it.
 
     Example: ranzcr journal
     """
@@ -34,18 +40,20 @@ def journal_default(context: typer.Context) -> None:
 def journal_show(
     output_format: Annotated[
         str | None,
-        typer.Option("--format", help="table, md, csv, html or xlsx; as the file is named if not."),
+        typer.Option(
+            "--format", help="table, md, csv, html or xlsx; by default the suffix of the file."
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="single, ensemble or pseudo.")] = None,
+    kind: KindOfRun = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="cv_auc>0.96, experiment~smoke, cfg.model.head=gem. Repeat: all hold."),
+        typer.Option(
+            help="cv_auc>0.96, experiment~smoke, cfg.model.head=gem. Repeat: all must hold."
+        ),
     ] = None,
     sort: Annotated[str, typer.Option(help="A column; :asc or :desc may follow.")] = "cv_auc",
     limit: Annotated[int | None, typer.Option(help="At most this many rows.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file instead of the terminal.")
-    ] = None,
+    output: OutputFile = None,
 ) -> None:
     """Print the journal: single models, soft labels, ensembles.
 
@@ -54,7 +62,7 @@ def journal_show(
     from ranzcr.journal import rows, show
 
     selection = rows.select(where=where or (), kind=kind, sort=sort, limit=limit)
-    form = output_format or (output and output.suffix.lstrip(".")) or "table"
+    form = output_format or (output and output.suffix.lstrip(".").lower()) or "table"
     if output is None:
         typer.echo(show.render(selection, form), nl=False)
         return
@@ -64,11 +72,13 @@ def journal_show(
 
 @group.command("diff")
 def journal_diff(
-    a: JournalRun,
-    b: JournalRun,
+    a: RunName,
+    b: RunName,
     dataset: Annotated[
         Path | None,
-        typer.Option("--data", help="Their prepared data set: adds how probably B is better."),
+        typer.Option(
+            "--data", help="Their prepared data set: adds the probability that B is better."
+        ),
     ] = None,
 ) -> None:
     """Compare two runs: settings, inputs, AUC by label.
@@ -82,8 +92,8 @@ def journal_diff(
 
 @group.command("note")
 def journal_note(
-    run: JournalRun,
-    text: Annotated[str, typer.Argument(help="One line; date and author are added.")],
+    run: RunName,
+    text: Annotated[str, typer.Argument(help="One line; the date and the author are added.")],
 ) -> None:
     """Add a line to the description of a run.
 
@@ -97,10 +107,12 @@ def journal_note(
 
 @group.command("decide")
 def journal_decide(
-    run: JournalRun,
-    decision: Annotated[str, typer.Argument(help="Shown in the journal; replaces an earlier one.")],
+    run: RunName,
+    decision: Annotated[
+        str, typer.Argument(help="Shown in the journal; replaces an earlier decision.")
+    ],
 ) -> None:
-    """Write what was decided about a run, by whom and when.
+    """Write a decision about a run, with its author and time.
 
     Example: ranzcr journal decide smoke_a "keep as teacher"
     """
@@ -115,23 +127,23 @@ def journal_views(
     folds_of: Annotated[
         list[str] | None,
         typer.Option(
-            "--folds-of", help="A single model whose folds get a view, too; may be repeated."
+            "--folds-of", help="A single model whose folds get a view too. Repeat for several."
         ),
     ] = None,
 ) -> None:
-    """Write the journal's views to MLflow, where they are listed as saved views, and link to them.
+    """Write the journal's views to MLflow as saved views and print their links.
 
     Example: ranzcr journal views --folds-of smoke_a
     """
     from ranzcr.journal import views
 
-    done = views.provision(folds_of or ())
-    for link in done.links:
+    written = views.provision(folds_of or ())
+    for link in written.links:
         typer.echo(f"{link.name}\n  {link.url}")
-    for view_id in done.removed:
+    for view_id in written.removed:
         typer.echo(f"removed {view_id}, which is no longer defined")
-    if done.local:
-        typer.echo("The links open while this runs: ranzcr ui")
+    if written.local:
+        typer.echo("The links work while this command runs: ranzcr ui")
 
 
 @group.command("lineage")
@@ -140,9 +152,7 @@ def journal_lineage(
         str, typer.Argument(help="A run, ranzcr-clip/3, ranzcr-clip-candidates/2 or champion.")
     ],
     output_format: Annotated[str, typer.Option("--format", help="text, svg or html.")] = "text",
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file instead of the terminal.")
-    ] = None,
+    output: OutputFile = None,
 ) -> None:
     """Show what a run or version is made of, from the data on, and what was made of it.
 
@@ -195,7 +205,7 @@ def journal_import(
 @group.command("export")
 def journal_export(
     file: Annotated[Path, typer.Argument(help="A .csv or .xlsx file, which is replaced.")],
-    kind: Annotated[str | None, typer.Option(help="single, ensemble or pseudo.")] = None,
+    kind: KindOfRun = None,
 ) -> None:
     """Write the journal to a spreadsheet that can be imported again; artifacts are not in it.
 
@@ -209,26 +219,26 @@ def journal_export(
 
 @group.command("flush")
 def journal_flush() -> None:
-    """Send what could not reach MLflow when it was written; end runs whose process has died.
+    """Send queued writes to MLflow; mark runs whose process has died as KILLED.
 
     Example: ranzcr journal flush
     """
     from ranzcr.tracking import outbox, server
 
     client = server.connect()
-    done = outbox.recover(client)
-    typer.echo(f"sent {done.sent} entries")
-    for run_id in done.killed:
+    result = outbox.recover(client)
+    typer.echo(f"sent {result.sent} entries")
+    for run_id in result.killed:
         typer.echo(f"run {run_id}: its process has died; marked as KILLED")
     for uri, count in outbox.elsewhere(client.tracking_uri).items():
         typer.echo(f"{count} entries wait for {uri}; set MLFLOW_TRACKING_URI to it and flush again")
-    if done.left:
-        raise TrackingError(f"{done.left} entries could not be sent; run it again later")
+    if result.left:
+        raise TrackingError(f"{result.left} entries could not be sent; run it again later")
 
 
 @lb.command("set")
 def lb_set(
-    run: JournalRun,
+    run: RunName,
     public: Annotated[float | None, typer.Option("--public")] = None,
     private: Annotated[float | None, typer.Option("--private")] = None,
 ) -> None:
@@ -245,15 +255,15 @@ def lb_set(
 def ui(
     port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow's pages on the journal; Ctrl-C ends them.
+    """Serve MLflow's pages of the journal; stop with Ctrl-C.
 
     Example: ranzcr ui --port 5000
     """
     import os
 
-    from ranzcr.journal import ui as pages_of_mlflow
+    from ranzcr.journal import ui as mlflow_pages
 
-    pages = pages_of_mlflow.command(port)
-    typer.echo(pages.link)
-    if pages.argv:
-        os.execve(pages.argv[0], pages.argv, dict(pages.env))
+    server = mlflow_pages.command(port)
+    typer.echo(server.link)
+    if server.argv:
+        os.execve(server.argv[0], server.argv, dict(server.env))

@@ -32,7 +32,7 @@ Gates = Annotated[
 MinAuc = Annotated[
     float | None, typer.Option("--min-auc", help="In place of cv.at_least of the gates.")
 ]
-JournalRun = Annotated[str, typer.Argument(help="An experiment, an ensemble or a run id.")]
+RunName = Annotated[str, typer.Argument(help="An experiment, an ensemble or a run id.")]
 LabelTable = Annotated[Path, typer.Option("--labels", help="A train.csv with the true labels.")]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="The hardware: cpu, gpu-small ... or a YAML.")

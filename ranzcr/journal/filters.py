@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ranzcr.errors import ConfigError
-
-Cell = str | float | None
+from ranzcr.journal.columns import Cell
 
 _ORDER: dict[str, Callable[[float | str, float | str], bool]] = {
     "<": operator.lt,
@@ -19,16 +18,16 @@ _ORDER: dict[str, Callable[[float | str, float | str], bool]] = {
     ">=": operator.ge,
 }
 _FORM = re.compile(r"\s*(?P<column>.+?)\s*(?P<sign>!=|<=|>=|=|<|>|~)\s*(?P<value>.*?)\s*")
-_EXAMPLE = "expected column, one of = != < <= > >= ~, and a value, as in cv_auc>0.96"
+_EXPECTED = "expected column, one of = != < <= > >= ~, and a value, as in cv_auc>0.96"
 
 
 @dataclass(frozen=True)
 class Filter:
     """One condition on one column.
 
-    `=` and `!=` compare numbers as numbers and words as they stand; without a value they ask
-    whether the cell is empty. `<` and its like never hold for an empty cell, nor for a word where
-    the value is a number. `~` asks whether the cell contains the value, in any case.
+    `=` and `!=` compare numbers by value and words literally; without a value they test whether
+    the cell is empty. `<`, `<=`, `>` and `>=` never hold for an empty cell, nor for a word if the
+    value is a number. `~` tests whether the cell contains the value, ignoring case.
     """
 
     column: str
@@ -36,7 +35,7 @@ class Filter:
     value: str
 
     def holds(self, cell: Cell) -> bool:
-        """Whether a row with this cell is shown; None and "" are empty."""
+        """Return whether a cell meets the condition; None and "" are empty cells."""
         text = "" if cell is None else str(cell)
         if self.sign == "=":
             return self._equals(text)
@@ -51,30 +50,30 @@ class Filter:
     def _equals(self, text: str) -> bool:
         if text == self.value:
             return True
-        mine, asked = number(text), number(self.value)
-        return mine is not None and mine == asked
+        cell, value = number(text), number(self.value)
+        return cell is not None and cell == value
 
     def _in_order(self, text: str) -> bool:
-        compare, asked = _ORDER[self.sign], number(self.value)
-        if asked is None:
+        compare, value = _ORDER[self.sign], number(self.value)
+        if value is None:
             return compare(text, self.value)
-        mine = number(text)
-        return mine is not None and compare(mine, asked)
+        cell = number(text)
+        return cell is not None and compare(cell, value)
 
 
 def parse(text: str) -> Filter:
-    """A filter as people write it. Raises ConfigError for what is none."""
-    found = _FORM.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"filter {text!r}: {_EXAMPLE}")
-    wanted = Filter(**found.groupdict())
-    if wanted.sign in (*_ORDER, "~") and not wanted.value:
-        raise ConfigError(f"filter {text!r}: no value after {wanted.sign}; {_EXAMPLE}")
-    return wanted
+    """Parse a filter. Raises ConfigError if the text is not one."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"filter {text!r}: {_EXPECTED}")
+    condition = Filter(**match.groupdict())
+    if condition.sign in (*_ORDER, "~") and not condition.value:
+        raise ConfigError(f"filter {text!r}: no value after {condition.sign}; {_EXPECTED}")
+    return condition
 
 
 def number(text: str) -> float | None:
-    """A number that can be compared; None for words, and for NaN."""
+    """Return the number that the text is; None for words and NaN."""
     try:
         value = float(text)
     except ValueError:

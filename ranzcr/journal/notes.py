@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from ranzcr.errors import ConfigError, TrackingError
 from ranzcr.journal import rows
-from ranzcr.tracking import provenance, runs, server
+from ranzcr.tracking import delivery, provenance, server
 from ranzcr.tracking.names import Metric, Tag
 from ranzcr.tracking.runs import Run
 
@@ -48,10 +48,10 @@ def note(name: str, text: str) -> str:
         before = run.client.get_run(run.run_id).data.tags.get(Tag.NOTE, "")
         # The description is Markdown: an empty line starts a new paragraph.
         description = f"{before}\n\n{line}".lstrip()
-        if len(description) > runs.TAG:
+        if len(description) > delivery.TAG:
             raise TrackingError(
                 f"the description of {name} would have {len(description)} characters, MLflow takes "
-                f"{runs.TAG}; shorten it with ranzcr ui"
+                f"{delivery.TAG}; shorten it with ranzcr ui"
             )
         run.set_tags({Tag.NOTE: description})
     return run.run_id
@@ -84,6 +84,6 @@ def _one_line(what: str, text: str) -> str:
     line = " ".join(text.split())
     if not line:
         raise ConfigError(f"the {what} is empty; write something")
-    if len(line) > runs.TAG:
-        raise ConfigError(f"the {what} has {len(line)} characters; MLflow takes {runs.TAG}")
+    if len(line) > delivery.TAG:
+        raise ConfigError(f"the {what} has {len(line)} characters; MLflow takes {delivery.TAG}")
     return line

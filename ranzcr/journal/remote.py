@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
+from requests import Response
 
 from ranzcr.journal.journal_run import SHORT, JournalRun
 from ranzcr.progress import track
@@ -22,6 +23,8 @@ _SLICES = "0123456789abcdef"  # the first characters of run ids
 _AT_ONCE = 8  # requests; a server has 4 processes by default
 _SEARCH = "/api/2.0/mlflow/runs/search"
 _READING = "Reading the journal"
+_credentials: Callable[[str], object] = get_default_host_creds  # untyped in mlflow
+_request: Callable[..., Response] = http_request
 _TOP_LEVEL = f"tags.{Tag.KIND} != '{Kind.FOLD}'"
 
 
@@ -114,7 +117,7 @@ def _slice(uri: str, experiment_id: str, condition: str) -> list[JournalRun]:
     }
     runs: list[JournalRun] = []
     while True:
-        answer = http_request(get_default_host_creds(uri), _SEARCH, "POST", json=body)
+        answer = _request(_credentials(uri), _SEARCH, "POST", json=body)
         page = verify_rest_response(answer, _SEARCH).json()
         runs += [_of_json(run) for run in page.get("runs", [])]
         if not page.get("next_page_token"):

@@ -143,5 +143,5 @@ def test_the_command_prints_the_links_and_what_serves_them(journal):
     assert lines[: len(links)] == links
     assert lines[len(links) :] == [
         "removed ranzcr-old, which is no longer defined",
-        "The links open while this runs: ranzcr ui",
+        "The links work while this command runs: ranzcr ui",
     ]
