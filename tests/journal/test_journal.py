@@ -1,5 +1,7 @@
 """The journal's rows: which, in which order, with what in them."""
 
+from pathlib import Path
+
 import pytest
 from journal_runs import DIGEST, single
 
@@ -173,3 +175,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(filled):
 def test_an_empty_journal_knows_no_name(journal):
     with pytest.raises(TrackingError, match="no run 'x': the journal is empty; run a pipeline"):
         rows.resolve("x")
+
+
+def test_the_page_of_the_journal_lists_its_columns():
+    page = (Path(__file__).parents[2] / "docs/journal.md").read_text(encoding="utf-8")
+    listed = "\n".join(f"| `{column.name}` | {column.about} |" for column in SHOWN)
+    assert f"| column | contents |\n|---|---|\n{listed}\n\n" in page
