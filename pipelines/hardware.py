@@ -7,16 +7,14 @@ providers/<name>.yaml  the nodes of one kind of cluster: labels, taints, and whe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
 import pydantic
 
 from pipelines.conventions import POOLS, QUEUES, SECRETS
 from ranzcr.errors import ConfigError, nearest
-from ranzcr.yaml_files import merged, read_settings
+from ranzcr.settings import Catalogue, Settings
 
 PROFILES = Path(__file__).with_name("profiles")
 PROVIDERS = Path(__file__).with_name("providers")
@@ -36,26 +34,19 @@ _Quantity = Annotated[str, pydantic.AfterValidator(_quantity)]
 _Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-Model = TypeVar("Model", bound=_Part)
-
-
-class Range(_Part):
+class Range(Settings):
     """What a pod is sure of, and what it may not exceed."""
 
     request: _Quantity
     limit: _Quantity
 
 
-class Gpu(_Part):
+class Gpu(Settings):
     type: str  # as the providers name it: l4, a100
     count: int = pydantic.Field(ge=1)
 
 
-class Hardware(_Part):
+class Hardware(Settings):
     """What one pod gets, and what happens where it fails."""
 
     cpu: Range
@@ -76,14 +67,14 @@ class Hardware(_Part):
         return self.gpu.count if self.gpu else 1
 
 
-class Profile(_Part):
+class Profile(Settings):
     """Where each stage runs.
 
     A stage without hardware, or hardware and secrets that are not known, are errors.
     """
 
     name: str
-    about: str
+    about: str = ""
     volume: str | None  # a claim that many nodes may write: RANZCR_HOME; None: object storage alone
     hardware: dict[str, Hardware]
     stages: dict[Literal[STAGES], str]  # type: ignore[valid-type]
@@ -122,16 +113,16 @@ class Profile(_Part):
         return [secret for secret, stages in self.secrets.items() if stage in stages]
 
 
-class Taint(_Part):
+class Taint(Settings):
     key: str
     value: str
     effect: _Effect
 
 
-class Nodes(_Part):
+class Nodes(Settings):
     """How a provider marks a kind of node."""
 
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = pydantic.Field(default={})
     taints: tuple[Taint, ...] = ()
 
 
@@ -140,11 +131,11 @@ class GpuNodes(Nodes):
     types: dict[str, dict[str, str]] | None = None  # labels by type; None: the pool decides alone
 
 
-class Provider(_Part):
+class Provider(Settings):
     """The labels and taints of one kind of cluster."""
 
     name: str
-    about: str
+    about: str = ""
     autoscaled: bool = False  # nodes come when a pod asks for them: a pool may have none
     gpu: GpuNodes
     spot: Nodes = Nodes()
@@ -171,90 +162,25 @@ class Provider(_Part):
         return self.gpu.types[name]
 
 
+_PROFILES = Catalogue("profile", PROFILES, Profile)
+_PROVIDERS = Catalogue("provider", PROVIDERS, Provider)
+
+
 def profiles() -> list[str]:
     """The profiles that come with the package."""
-    return _names(PROFILES)
+    return _PROFILES.names()
 
 
 def providers() -> list[str]:
     """The providers that come with the package."""
-    return _names(PROVIDERS)
+    return _PROVIDERS.names()
 
 
 def profile(name: str) -> Profile:
-    """A profile by its name or its YAML file.
-
-    Raises ConfigError for one that is not known, naming them all, and for what is wrong in it.
-    """
-    return _validate(Profile, _read(name, PROFILES, "profile"), name)
+    """A profile by its name or its YAML file. Raises ConfigError for any mistake in it."""
+    return _PROFILES.load(name)
 
 
 def provider(name: str) -> Provider:
-    """A provider by its name or its YAML file; errors as of `profile`."""
-    return _validate(Provider, _read(name, PROVIDERS, "provider"), name)
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def _read(name: str, folder: Path, kind: str, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """One YAML file over what it extends."""
-    path = _locate(name, folder, kind)
-    if path in seen:
-        raise ConfigError(f"{path}: extends itself; remove one extends")
-    settings = read_settings(path)
-    base = settings.pop("extends", None)
-    if base:
-        settings = merged(_read(str(base), folder, kind, (*seen, path)), settings)
-    return {**settings, "name": path.stem}
-
-
-def _locate(name: str, folder: Path, kind: str) -> Path:
-    if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file():
-            return Path(name)
-        raise ConfigError(f"{name}: no such file; {kind}s by name: {', '.join(_names(folder))}")
-    if name not in _names(folder):
-        raise ConfigError(f"no {kind} {name!r}; known: {', '.join(_names(folder))}")
-    return folder / f"{name}.yaml"
-
-
-def _validate(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
-    try:
-        return model.model_validate(content)
-    except pydantic.ValidationError as error:
-        found = error.errors()
-    # A name that is misspelt is also one that is missing.
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-    location = [str(part) for part in first["loc"] if part != "[key]"]
-    key = ".".join(location)
-    if first["type"] == "extra_forbidden":
-        raise ConfigError(
-            f"{where}: no setting {key!r}; {nearest(location[-1], _settings(model, location[:-1]))}"
-        )
-    if first["type"] == "literal_error":
-        known = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        word = str(first["input"])
-        raise ConfigError(f"{where}: {key}: {word!r} is not known; {nearest(word, known)}")
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], Mapping) else f"; found {first['input']!r}"
-    raise ConfigError(f"{where}: {key + ': ' if key else ''}{message}{given}")
-
-
-def _settings(model: type[_Part], location: Iterable[str]) -> list[str]:
-    """The settings that the part at `location` has."""
-    here: Any = model
-    for word in location:
-        # A key of a mapping and a place in a tuple lead to what it holds.
-        here = here.model_fields[word].annotation if _is_part(here) else _held(here)
-        here = _held(here) if isinstance(here, UnionType) else here
-    return list(here.model_fields)
-
-
-def _held(annotation: Any) -> Any:
-    return next(part for part in get_args(annotation) if _is_part(part))
-
-
-def _is_part(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, _Part)
+    """A provider by its name or its YAML file. Raises ConfigError for any mistake in it."""
+    return _PROVIDERS.load(name)

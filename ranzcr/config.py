@@ -8,7 +8,7 @@ overrides such as `data.batch_size=8`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,9 +17,7 @@ import yaml
 
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import hash_json
-from ranzcr.yaml_files import merged, read_settings
-
-EXPERIMENTS = Path(__file__).parent / "experiments"
+from ranzcr.settings import Catalogue, Settings, validate
 
 Head = Literal["gap", "gmp", "gem", "concat", "attention"]
 Augmentation = Literal["none", "warp", "seed1", "seed2"]
@@ -28,11 +26,7 @@ Rows = Literal["train", "annotated", "soft", "external"]
 Precision = Annotated[Literal["32", "16-mixed", "bf16-mixed"], pydantic.BeforeValidator(str)]
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelConfig(_Part):
+class ModelConfig(Settings):
     """A timm backbone -> feature map -> head -> one logit per label."""
 
     backbone: str = "resnet18d"  # a timm model name
@@ -48,7 +42,7 @@ class ModelConfig(_Part):
     )
 
 
-class DataConfig(_Part):
+class DataConfig(Settings):
     """What one batch is."""
 
     image_size: int = pydantic.Field(512, ge=32)  # pixels per side
@@ -57,7 +51,7 @@ class DataConfig(_Part):
     workers: int = pydantic.Field(2, ge=0)  # DataLoader processes; 0: in the training process
 
 
-class Phase(_Part):
+class Phase(Settings):
     """One leg of a recipe: which rows with which labels, at which learning rate, how long.
 
     `drawn` draws the annotated lines into the image: the teacher of staged training. `distill`
@@ -94,7 +88,7 @@ class Phase(_Part):
         return self
 
 
-class TrainingConfig(_Part):
+class TrainingConfig(Settings):
     """The recipe and what is the same in all of its phases."""
 
     recipe: tuple[Phase, ...] = (Phase(name="train", epochs=8),)
@@ -127,7 +121,7 @@ class TrainingConfig(_Part):
         return self
 
 
-class Experiment(_Part):
+class Experiment(Settings):
     """Everything that decides one trained model but the data."""
 
     name: str
@@ -156,12 +150,15 @@ class Experiment(_Part):
 
     @classmethod
     def from_json(cls, text: str) -> Experiment:
-        return _validate(json.loads(text), where="experiment")
+        return validate(cls, json.loads(text), "experiment")
+
+
+_EXPERIMENTS = Catalogue("experiment", Path(__file__).parent / "experiments", Experiment)
 
 
 def names() -> list[str]:
     """The experiments that come with the package."""
-    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    return _EXPERIMENTS.names()
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -174,43 +171,12 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
     Raises ConfigError for an unknown experiment, key or value, naming the nearest known one.
     """
-    path, content = _read(name)
+    content = _EXPERIMENTS.read(name)
+    if extends := content.pop("extends", None):
+        content["parent"] = extends
     for override in overrides:
         _apply(content, override)
-    return _validate(content, where=str(path.name))
-
-
-def _read(name: str | Path, seen: tuple[Path, ...] = ()) -> tuple[Path, dict[str, Any]]:
-    """One YAML file with what it extends merged under it."""
-    path = _locate(name, beside=seen[-1].parent if seen else None)
-    if path in seen:
-        chain = " -> ".join(step.stem for step in (*seen, path))
-        raise ConfigError(f"{path}: extends itself ({chain}); remove one extends")
-    own = read_settings(path)
-    extends = own.pop("extends", None)
-    own.setdefault("name", path.stem)
-    if extends is None:
-        return path, own
-    if not isinstance(extends, str):
-        raise ConfigError(f"{path}: extends takes one experiment name, found {extends!r}")
-    _, base = _read(extends, (*seen, path))
-    base.pop("about", None)
-    own["parent"] = extends
-    return path, merged(base, own)
-
-
-def _locate(name: str | Path, beside: Path | None) -> Path:
-    if str(name).endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_absolute() and beside is not None:
-            path = beside / path
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such experiment file; known: {', '.join(names())}")
-        return path.resolve()
-    for folder in (beside, EXPERIMENTS):
-        if folder is not None and (folder / f"{name}.yaml").is_file():
-            return (folder / f"{name}.yaml").resolve()
-    raise ConfigError(f"no experiment {str(name)!r}; {nearest(str(name), names())}")
+    return validate(Experiment, content, str(name))
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -251,31 +217,3 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
-
-
-def _validate(content: Mapping[str, Any], where: str) -> Experiment:
-    try:
-        return Experiment.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        location = [str(part) for part in first["loc"]]
-        key = ".".join(location)
-        if first["type"] == "extra_forbidden":
-            known = _settings_at(location[:-1])
-            raise ConfigError(
-                f"{where}: no setting {key!r}; {nearest(location[-1], known)}"
-            ) from None
-        message = first["msg"].removeprefix("Value error, ")
-        found = "" if isinstance(first["input"], (dict, Phase)) else f"; found {first['input']!r}"
-        raise ConfigError(f"{where}: {key + ': ' if key else ''}{message}{found}") from None
-
-
-def _settings_at(location: Sequence[str]) -> list[str]:
-    part: type[pydantic.BaseModel] = Experiment
-    for word in location:
-        if word.isdigit():
-            continue
-        annotation = part.model_fields[word].annotation
-        nested = {"recipe": Phase}.get(word, annotation)
-        part = nested if isinstance(nested, type) and issubclass(nested, _Part) else part
-    return list(part.model_fields)

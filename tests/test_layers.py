@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent
 # A room may import those above it in this list, and itself.
 LAYERS = (
     {"errors"},
-    {"checkup", "cores", "files", "labels", "home", "notify", "progress", "tables", "yaml_files"}
+    {"checkup", "cores", "files", "labels", "home", "notify", "progress", "tables"}
     | {"extensions", "settings"},
     {"config", "documents", "predictions", "soft_labels"},
     {"submission"},

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pydantic
 
-from ranzcr.errors import ConfigError, nearest
-from ranzcr.yaml_files import read_settings
+from ranzcr import settings
+from ranzcr.settings import Settings
 
 DEFAULT = Path(__file__).with_name("gates.yaml")
 
@@ -18,10 +17,8 @@ _Limit = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, pydantic.Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Rule(pydantic.BaseModel):
+class Rule(Settings):
     """One gate: whether it is asked, and whether an exception may be made."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     required: bool = True
     waivable: bool = True
@@ -39,10 +36,8 @@ class AtMost(Rule):
     at_most: _Limit
 
 
-class Rules(pydantic.BaseModel):
+class Rules(Settings):
     """All gates, in the order in which they are judged and shown. `gates.yaml` has their units."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     data: Rule
     audit: Rule
@@ -60,7 +55,7 @@ class Rules(pydantic.BaseModel):
     @classmethod
     def from_json(cls, text: str) -> Rules:
         """What `to_json` wrote; the packaged gates for ""."""
-        return _validate(json.loads(text), "gates") if text else load()
+        return settings.validate(cls, json.loads(text), "gates") if text else load()
 
 
 def load(file: Path | None = None, *, min_auc: float | None = None) -> Rules:
@@ -72,36 +67,9 @@ def load(file: Path | None = None, *, min_auc: float | None = None) -> Rules:
 
     Raises ConfigError for a gate, a setting or a value that is not known.
     """
-    merged = _read(DEFAULT)
-    for gate, changes in (_read(file) if file else {}).items():
-        known = merged.get(gate, {})
-        merged[gate] = {**known, **changes} if isinstance(changes, Mapping) else changes
+    content = settings.read(DEFAULT)
+    if file is not None:
+        content = settings.merged(content, settings.read(file))
     if min_auc is not None:
-        merged["cv"] = {**merged["cv"], "at_least": min_auc}
-    return _validate(merged, str(file) if file else "gates")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return read_settings(file)
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file; the packaged gates are {DEFAULT}") from None
-
-
-def _validate(content: Mapping[str, Any], where: str) -> Rules:
-    try:
-        return Rules.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        gate, *setting = [str(part) for part in first["loc"]]
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{where}: {_unknown(gate, setting)}") from None
-        key = ".".join([gate, *setting])
-        raise ConfigError(f"{where}: {key}: {first['msg']}; found {first['input']!r}") from None
-
-
-def _unknown(gate: str, setting: list[str]) -> str:
-    if not setting:
-        return f"no gate {gate!r}; {nearest(gate, Rules.model_fields)}"
-    known = list(getattr(load(), gate).model_dump())
-    return f"gate {gate} has no setting {setting[0]!r}; {nearest(setting[0], known)}"
+        content = settings.merged(content, {"cv": {"at_least": min_auc}})
+    return settings.validate(Rules, content, str(file or "gates"))

@@ -24,8 +24,8 @@ from ranzcr.registry import roles
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.roles import ADMIN, GRANTS, ROLES, Resource
+from ranzcr.settings import read as read_settings
 from ranzcr.tracking import server
-from ranzcr.yaml_files import read_settings
 
 if TYPE_CHECKING:
     from mlflow.server.auth.client import AuthServiceClient

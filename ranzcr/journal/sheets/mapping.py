@@ -17,8 +17,8 @@ from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets import cells, fields
 from ranzcr.journal.sheets.fields import PERCENT, SKIP, Field
 from ranzcr.journal.sheets.header import Names, Table
+from ranzcr.settings import read as read_settings
 from ranzcr.tables import table, to_text
-from ranzcr.yaml_files import read_settings
 
 _NEAR = 0.87  # how like a known name a header must be, 0 to 1
 _SHORT = 4  # characters; of shorter words too many are alike: fold, folds

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ranzcr import settings
 from ranzcr.errors import ConfigError
-from ranzcr.yaml_files import merged, read_settings
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def file(tmp_path):
 
 def test_an_empty_file_sets_nothing(file):
     file.write_text("# nothing yet\n")
-    assert read_settings(file) == {}
+    assert settings.read(file) == {}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_an_empty_file_sets_nothing(file):
 def test_what_holds_no_settings_is_one_line(file, content, problem):
     file.write_bytes(content)
     with pytest.raises(ConfigError) as refused:
-        read_settings(file)
+        settings.read(file)
     assert str(refused.value).startswith(f"{file}: {problem}")
     assert "\n" not in str(refused.value)
 
@@ -35,11 +35,11 @@ def test_what_holds_no_settings_is_one_line(file, content, problem):
 def test_a_line_with_a_password_is_not_shown(file):
     file.write_text("users:\n  password: hunter2: [\n")
     with pytest.raises(ConfigError, match="line 2: not YAML") as refused:
-        read_settings(file)
+        settings.read(file)
     assert "hunter2" not in str(refused.value)
 
 
 def test_mappings_are_merged_and_lists_replaced():
     base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
-    assert merged(base, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
+    assert settings.merged(base, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
     assert base == {"a": {"b": 1, "c": 2}, "d": [1, 2]}
