@@ -21,19 +21,24 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    RootModel,
+    ValidationError,
+)
 
 from ranzcr.errors import DataError
 from ranzcr.files import replacing, write_json
 from ranzcr.labels import UID
 
-
-def _none_for_no_value(value: Any) -> Any:
-    return None if value == "" or (isinstance(value, float) and math.isnan(value)) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_none_for_no_value)]
-Text = Annotated[str | None, BeforeValidator(_none_for_no_value)]
+Number = Annotated[
+    float | None,
+    AfterValidator(lambda value: None if value is None or math.isnan(value) else value),
+]
+Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
 def check_dataset(path: Path | str, found: str | None, expected: str | None, stage: str) -> None:

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
+from blends import write_blend
 from tiny_ensemble import write_ensemble
 
-from ranzcr.data import drift
 from ranzcr.data.dataset import Dataset
-from ranzcr.labels import UID
-from ranzcr.predictions import Origin, Predictions
+from ranzcr.documents import Parity
 from ranzcr.registry import gate_rules, registry
 from ranzcr.stages import register
 
 
 def write_folders(folder: Path, dataset: Path) -> tuple[Path, Path]:
-    """What export and blend would write; the out-of-fold predictions are mostly right."""
+    """Write what export and blend would; the out-of-fold predictions are mostly right."""
     prepared = Dataset.open(dataset)
-    ensemble, blend = folder / "ensemble", folder / "blend"
-    for path in (ensemble, blend):
-        path.mkdir(parents=True)
+    ensemble = folder / "ensemble"
+    ensemble.mkdir(parents=True)
     write_ensemble(ensemble, prepared.schema.names, cache_size=prepared.image_size, sizes=(32,))
-    (ensemble / "parity.json").write_text('{"max_abs_diff": {"a": 1e-6}, "limit": 1e-4}')
-    rows = prepared.rows("train")
-    noise = np.random.default_rng(0).random((len(rows), len(prepared.schema)))
-    values = (0.9 * prepared.targets(rows) + 0.1 * noise).astype(np.float32)
-    origin = Origin(experiment="tiny", dataset_digest=prepared.digest, members=("tiny",))
-    uids = prepared.table[UID].to_numpy()[rows]
-    Predictions(uids, values, prepared.schema, origin).write(blend / "oof.parquet")
-    told = {
-        **{"method": "weights", "weights": {"tiny": 1.0}, "members": ["tiny"], "run_id": ""},
-        **{"cv_auc": 1.0, "cv_auc_lo": 0.9, "cv_auc_hi": 1.0, "digest": "b" * 64},
-        **{"dataset_digest": prepared.digest, "profile": drift.profile(prepared)},
-    }
-    (blend / "blend.json").write_text(json.dumps(told))
-    return ensemble, blend
+    Parity(max_abs_diff={"a": 1e-6}, limit=1e-4).write(ensemble)
+    return ensemble, write_blend(folder / "blend", dataset)
 
 
 def register_one(folder: Path, dataset: Path, min_auc: float = 0.5) -> str:

@@ -32,10 +32,10 @@ def write_folds(
             logit = skill * known + rng.normal(size=known.shape) - 1
             origin = Origin(
                 experiment=experiment,
-                fold=str(fold),
+                fold=fold,
                 split="train" if name == "oof" else name,
                 dataset_digest=prepared.digest,
-                run_id=(run_ids or {}).get(fold, ""),
+                run_id=(run_ids or {}).get(fold),
             )
             Predictions(
                 prepared.table[UID].to_numpy()[rows],

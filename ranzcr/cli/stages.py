@@ -127,7 +127,8 @@ def train(
         resume=resume,
         devices=devices,
     )
-    typer.echo(f"{output}: validation AUC {result.valid_auc:.4f}, MLflow run {result.run_id}")
+    auc = _auc(result.valid_auc)
+    typer.echo(f"{output}: validation AUC {auc}, MLflow run {result.run_id or 'none'}")
 
 
 @group.command()
@@ -201,9 +202,9 @@ def blend(
     from ranzcr.stages import blend as stage
 
     if labels is not None:
-        found = stage.blend_files(predictions, labels, output, method)
-        weights = ", ".join(f"{name} {weight:.3f}" for name, weight in found.weights.items())
-        typer.echo(f"{output}: cross-fitted cv_auc {_auc(found.scores['macro_auc'])}; {weights}")
+        blended = stage.blend_files(predictions, labels, output, method)
+        weights = ", ".join(f"{name} {weight:.3f}" for name, weight in blended.weights.items())
+        typer.echo(f"{output}: cross-fitted cv_auc {_auc(blended.scores.cv_auc)}; {weights}")
         return
     assert dataset is not None
     result = stage.run(predictions, dataset, output, method=method)
@@ -221,11 +222,12 @@ def score(
     """
     from ranzcr.ensemble import score as scoring
 
-    told = scoring.score(predictions, labels)
-    typer.echo(f"{predictions}: {told['rows']} studies of {told['patients']} patients")
-    interval = f"[{_auc(told['macro_auc_lo'])}, {_auc(told['macro_auc_hi'])}]"
-    typer.echo(f"{_auc(told['macro_auc'])} {interval} macro AUC")
-    for label, auc in told["auc"].items():
+    scores, truth = scoring.score(predictions, labels)
+    patients = len(set(truth.patients) - {""})
+    typer.echo(f"{predictions}: {len(truth.uids)} studies of {patients} patients")
+    interval = f"[{_auc(scores.cv_auc_lo)}, {_auc(scores.cv_auc_hi)}]"
+    typer.echo(f"{_auc(scores.cv_auc)} {interval} macro AUC")
+    for label, auc in scores.auc.items():
         typer.echo(f"{_auc(auc)} {label}")
 
 

@@ -1,4 +1,4 @@
-"""Putting fold models' predictions together: out-of-fold for train, mean over folds elsewhere.
+"""Combine the predictions of fold models: out-of-fold for train rows, else the mean over folds.
 
 A predict output folder has `oof.parquet` (its fold's own rows), and `test.parquet` and
 `external.parquet` where the data set has such rows. A folder of those folders is read too.
@@ -22,15 +22,15 @@ Grouped = dict[str, list[Predictions]]  # experiment -> its predictions, in the 
 
 
 def read_all(paths: Sequence[Path], split: str, schema: LabelSchema, digest: str) -> Grouped:
-    """Every predictions file of one split below `paths`, by experiment.
+    """Read every predictions file of one split below `paths`, by experiment.
 
     Args:
         paths: predict or evaluate output folders, folders of them, or out-of-fold files.
         split: "oof", "test" or "external".
-        digest: the data set they must speak of.
+        digest: the data set they must be made from.
 
-    Raises DataError for a path without out-of-fold predictions, and as `predictions.read`. Other
-    splits may be missing; a file counts as out-of-fold.
+    A file counts as out-of-fold. Other splits than "oof" may be missing. Raises DataError for a
+    path without out-of-fold predictions, and as `predictions.read`.
     """
     grouped: Grouped = {}
     for path in paths:
@@ -38,68 +38,73 @@ def read_all(paths: Sequence[Path], split: str, schema: LabelSchema, digest: str
         if not files and split == "oof":
             raise DataError(f"{path}: no oof.parquet there; make it with ranzcr predict")
         for file in files:
-            found = predictions.read(file, schema, digest)
-            grouped.setdefault(found.origin.experiment, []).append(found)
+            part = predictions.read(file, schema, digest)
+            grouped.setdefault(part.origin.experiment, []).append(part)
     return grouped
 
 
 def _files(path: Path, split: str) -> list[Path]:
     if not path.is_dir():
         return [path] if split == "oof" else []
-    own = path / f"{split}.parquet"
-    return [own] if own.is_file() else sorted(path.glob(f"*/{split}.parquet"))
+    file = path / f"{split}.parquet"
+    return [file] if file.is_file() else sorted(path.glob(f"*/{split}.parquet"))
 
 
 def assemble(parts: Sequence[Predictions], uids: np.ndarray, folds: np.ndarray) -> Predictions:
-    """One experiment's out-of-fold predictions for all rows, in the order of `uids`.
+    """Return the out-of-fold predictions of one experiment for all rows, in the order of `uids`.
 
     Args:
-        parts: one per fold, each saying its fold; or a single one for all folds.
-        uids, folds: (N,) the rows and the fold that each is held out in.
+        parts: one per fold, each with its fold; or a single one for all folds.
+        uids, folds: (N,) the rows, and the fold in which each is held out.
 
-    Raises DataError unless each row is predicted exactly once, by the model whose fold it is: any
+    Raises DataError unless each row is predicted exactly once, by the model of its own fold: any
     other model has trained on it.
     """
     name = parts[0].origin.experiment
-    if len(parts) == 1 and not parts[0].origin.fold:
+    if len(parts) == 1 and parts[0].origin.fold is None:
         return parts[0].aligned(uids)
     by_fold = _by_fold(parts)
     _refuse_other_folds(name, by_fold, np.unique(folds).tolist())
     values = np.empty((len(uids), len(parts[0].schema)), np.float32)
     for fold, part in by_fold.items():
-        own = folds == fold
-        _refuse_foreign_rows(part, uids[own])
-        values[own] = part.aligned(uids[own]).values
-    origin = replace(parts[0].origin, fold="")
+        held_out = folds == fold
+        _refuse_foreign_rows(part, uids[held_out])
+        values[held_out] = part.aligned(uids[held_out]).values
+    origin = replace(parts[0].origin, fold=None)
     return Predictions(np.asarray(uids), values, parts[0].schema, origin)
 
 
 def fold_mean(parts: Sequence[Predictions], uids: np.ndarray) -> Predictions:
-    """The mean over fold models, in the order of `uids`. DataError where one lacks a study."""
+    """Return the mean over fold models in the order of `uids`.
+
+    Raises DataError if a model has not predicted a study.
+    """
     aligned = [part.aligned(uids).values for part in parts]
     mean = np.stack(aligned).mean(axis=0, dtype=np.float64).astype(np.float32)
-    origin = replace(parts[0].origin, fold="")
+    origin = replace(parts[0].origin, fold=None)
     return Predictions(np.asarray(uids), mean, parts[0].schema, origin)
 
 
 def content_digest(parts: Iterable[Predictions]) -> str:
-    """SHA-256 of studies, labels and values: the same for the same predictions in any run."""
+    """Return the SHA-256 of studies, labels and values, which does not depend on the run."""
     sha = hashlib.sha256()
     for part in parts:
-        words = [part.origin.experiment, part.origin.fold, part.origin.split, *part.schema.names]
+        origin = part.origin
+        fold = "" if origin.fold is None else str(origin.fold)
+        words = [origin.experiment, fold, origin.split, *part.schema.names]
         sha.update("\0".join([*words, *map(str, part.uids)]).encode())
         sha.update(np.ascontiguousarray(part.values, np.float32).tobytes())
     return sha.hexdigest()
 
 
 def fold_of(part: Predictions) -> int:
-    """The fold of one fold model's predictions. Raises DataError where they do not say it."""
-    if not part.origin.fold.isdecimal():
+    """Return the fold of one fold model's predictions. Raises DataError if it is not recorded."""
+    if part.origin.fold is None:
         raise DataError(
-            f"predictions of {part.origin.experiment}: no fold is noted in them; "
+            f"predictions of {part.origin.experiment}: their fold is not recorded; "
             "make them with ranzcr predict from one fold's model"
         )
-    return int(part.origin.fold)
+    return part.origin.fold
 
 
 def _by_fold(parts: Sequence[Predictions]) -> dict[int, Predictions]:
@@ -114,14 +119,14 @@ def _by_fold(parts: Sequence[Predictions]) -> dict[int, Predictions]:
     return by_fold
 
 
-def _refuse_other_folds(name: str, found: Collection[int], expected: list[int]) -> None:
-    missing = [fold for fold in expected if fold not in found]
+def _refuse_other_folds(name: str, folds: Collection[int], expected: list[int]) -> None:
+    missing = [fold for fold in expected if fold not in folds]
     if missing:
         raise DataError(
             f"experiment {name}: fold {missing[0]} is missing, found "
-            f"{', '.join(map(str, sorted(found)))}; train and predict it"
+            f"{', '.join(map(str, sorted(folds)))}; train and predict it"
         )
-    unknown = sorted(set(found) - set(expected))
+    unknown = sorted(set(folds) - set(expected))
     if unknown:
         raise DataError(
             f"experiment {name}: fold {unknown[0]} is not of this data set, which has folds "
@@ -129,10 +134,10 @@ def _refuse_other_folds(name: str, found: Collection[int], expected: list[int]) 
         )
 
 
-def _refuse_foreign_rows(part: Predictions, own_uids: np.ndarray) -> None:
-    foreign = np.setdiff1d(part.uids.astype(str), own_uids.astype(str))
+def _refuse_foreign_rows(part: Predictions, held_out: np.ndarray) -> None:
+    foreign = np.setdiff1d(part.uids.astype(str), held_out.astype(str))
     if foreign.size:
         raise DataError(
             f"experiment {part.origin.experiment}: the model of fold {part.origin.fold} predicts "
-            f"{foreign[0]}, which is of another fold, so it trained on it; predict its own fold"
+            f"{foreign[0]}, a row of another fold, on which it was trained; predict its own fold"
         )

@@ -1,15 +1,15 @@
-"""Scoring predictions against a table of labels: macro AUC, its interval, each label's AUC."""
+"""Score predictions against a table of labels: macro AUC, its interval, each label's AUC."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ranzcr import predictions
+from ranzcr.documents import Scores
 from ranzcr.ensemble.auc import label_aucs, mean_defined
 from ranzcr.ensemble.bootstrap import interval
 from ranzcr.errors import DataError
@@ -19,7 +19,7 @@ from ranzcr.predictions import Predictions
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of N studies."""
+    """The labels and patients of N studies."""
 
     uids: np.ndarray  # (N,) of str
     targets: np.ndarray  # (N, L) int8, 0 or 1; below 0 where a row is left out
@@ -28,12 +28,12 @@ class Truth:
 
     @property
     def groups(self) -> np.ndarray:
-        """(N,) of str: what must stay in one fold; a study without a patient stands alone."""
+        """Return (N,) of str: the patient, or the study itself if it has no patient."""
         return np.where(self.patients == "", self.uids, self.patients)
 
     @classmethod
     def read(cls, train_csv: Path | str) -> Truth:
-        """Read the labels. Raises DataError for a table that is not one of 0s and 1s."""
+        """Read the labels. Raises DataError unless they are 0 or 1."""
         try:
             table = pd.read_csv(train_csv, dtype={UID: str, PATIENT: str})
         except (OSError, ValueError) as error:
@@ -54,7 +54,7 @@ class Truth:
 
     @classmethod
     def of_table(cls, table: pd.DataFrame, schema: LabelSchema) -> Truth:
-        """The labels of a table with a UID, the labels' columns and perhaps patients."""
+        """Take the labels of a table with a UID, a column per label and perhaps patients."""
         patients = table[PATIENT].fillna("") if PATIENT in table else pd.Series("", table.index)
         return cls(
             table[UID].to_numpy(str),
@@ -64,42 +64,39 @@ class Truth:
         )
 
     def of(self, uids: np.ndarray, where: str = "predictions") -> Truth:
-        """The rows of `uids`, in their order. Raises DataError for a study that has no labels."""
+        """Return the rows of `uids` in their order. Raises DataError for a study without labels."""
         rows = pd.Index(self.uids).get_indexer(pd.Index(uids))
         if (rows < 0).any():
             unknown = np.asarray(uids)[rows < 0]
             raise DataError(
-                f"{where}: {len(unknown)} studies have no labels, {unknown[0]} among them; "
+                f"{where}: {len(unknown)} studies have no labels, e.g. {unknown[0]}; "
                 "give the table that they come from"
             )
         return Truth(self.uids[rows], self.targets[rows], self.patients[rows], self.schema)
 
 
-def summary(predicted: Predictions, truth: Truth) -> dict[str, Any]:
-    """Macro AUC, its 95% interval by patient bootstrap, and each label's AUC.
+def summary(predicted: Predictions, truth: Truth) -> Scores:
+    """Return the macro AUC, its 95% interval by patient bootstrap, and each label's AUC.
 
-    Keys: rows, patients, macro_auc, macro_auc_lo, macro_auc_hi, auc {label: AUC}. An AUC that is
-    not defined (a label without a positive or a negative row) is None. Rows must match.
+    An AUC is None if it is not defined (a label without a positive or a negative row). The rows of
+    both must match.
     """
     aucs = label_aucs(truth.targets, predicted.values)
     lo, hi = interval(truth.targets, predicted.values, truth.groups)
-    return {
-        "rows": len(truth.uids),
-        "patients": len(set(truth.patients) - {""}),
-        "macro_auc": defined(mean_defined(aucs)),
-        "macro_auc_lo": defined(lo),
-        "macro_auc_hi": defined(hi),
-        "auc": {name: defined(auc) for name, auc in zip(truth.schema.names, aucs, strict=True)},
-    }
+    return Scores(
+        cv_auc=mean_defined(aucs),
+        cv_auc_lo=lo,
+        cv_auc_hi=hi,
+        auc=dict(zip(truth.schema.names, aucs.tolist(), strict=True)),
+    )
 
 
-def score(predictions_file: Path | str, train_csv: Path | str) -> dict[str, Any]:
-    """`summary` of a predictions file against train.csv, which may have more studies."""
+def score(predictions_file: Path | str, train_csv: Path | str) -> tuple[Scores, Truth]:
+    """Score a predictions file against train.csv, which may have more studies.
+
+    Returns the scores and the labels of the studies that were scored.
+    """
     truth = Truth.read(train_csv)
     predicted = predictions.read(predictions_file, truth.schema)
-    return summary(predicted, truth.of(predicted.uids, where=str(predictions_file)))
-
-
-def defined(value: float) -> float | None:
-    """None for NaN, which JSON does not have."""
-    return None if np.isnan(value) else float(value)
+    truth = truth.of(predicted.uids, where=str(predictions_file))
+    return summary(predicted, truth), truth

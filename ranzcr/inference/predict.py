@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ranzcr.config import Experiment
 from ranzcr.cores import limit_torch
 from ranzcr.models.network import Network
 from ranzcr.progress import track
@@ -52,8 +51,3 @@ def probabilities(network: Network, images_B1SS: np.ndarray) -> np.ndarray:
     device = next(network.parameters()).device
     logits_BL = network(torch.from_numpy(images_B1SS).to(device)).float()
     return np.asarray(logits_BL.sigmoid().cpu())
-
-
-def final_image_size(experiment: Experiment) -> int:
-    """Return the pixels per side that a trained network expects: those of its last phase."""
-    return experiment.training.recipe[-1].image_size or experiment.data.image_size

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -13,34 +11,35 @@ import safetensors.torch
 
 from ranzcr import config
 from ranzcr.config import Experiment
+from ranzcr.documents import CheckpointMetrics
 from ranzcr.errors import DataError
 from ranzcr.files import hash_file, hash_json
 from ranzcr.labels import LabelSchema
 from ranzcr.models.network import Network
 
-WEIGHTS, EXPERIMENT, METRICS = "model.safetensors", "experiment.yaml", "metrics.json"
+WEIGHTS, EXPERIMENT = "model.safetensors", "experiment.yaml"
 EXAMPLES = "examples.npy"  # a few held-out images, (n, S, S) uint8, to check an export on
 
 
 class Loaded(NamedTuple):
-    """A network in evaluation mode, and what it was trained as."""
+    """A network in evaluation mode with its description."""
 
     network: Network
     experiment: Experiment
     schema: LabelSchema
+    metrics: CheckpointMetrics
 
 
 def save(
     network: Network,
     experiment: Experiment,
-    metrics: Mapping[str, Any],
+    metrics: CheckpointMetrics,
     examples: np.ndarray,
     folder: Path,
 ) -> None:
     """Write the checkpoint folder.
 
     Args:
-        metrics: at least `labels`, `dataset_digest` and `fold`.
         examples: a few images, (n, S, S) uint8, at the network's size.
         folder: beside the final one (`ranzcr.files.replacing`).
     """
@@ -49,13 +48,13 @@ def save(
     safetensors.torch.save_file(weights, folder / WEIGHTS)
     (folder / EXPERIMENT).write_text(experiment.to_yaml(), encoding="utf-8")
     np.save(folder / EXAMPLES, examples)
-    (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    metrics.write(folder)
 
 
 def load(folder: Path) -> Loaded:
-    """Read a checkpoint folder. Raises DataError where it is incomplete or damaged."""
-    metrics, experiment = read_metrics(folder), read_experiment(folder)
-    schema = LabelSchema(tuple(metrics["labels"]))
+    """Read a checkpoint folder. Raises DataError if it is incomplete or damaged."""
+    metrics, experiment = CheckpointMetrics.read(folder), read_experiment(folder)
+    schema = LabelSchema(metrics.labels)
     offline = experiment.model.model_copy(update={"pretrained": False})  # its weights are here
     network = Network(offline, schema)
     path = folder / WEIGHTS
@@ -66,21 +65,7 @@ def load(folder: Path) -> Loaded:
         raise DataError(
             f"{path}: cannot be loaded into {experiment.model.backbone} ({problem}); train it again"
         ) from None
-    return Loaded(network.eval(), experiment, schema)
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """metrics.json of a checkpoint folder. Raises DataError where it is not one."""
-    path = Path(folder) / METRICS
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        if not {"labels", "dataset_digest", "fold"} <= metrics.keys():
-            raise ValueError
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no {METRICS}; expected a folder made by ranzcr train") from None
-    except (ValueError, AttributeError):
-        raise DataError(f"{path}: damaged; train it again") from None
-    return metrics
+    return Loaded(network.eval(), experiment, schema, metrics)
 
 
 def read_experiment(folder: Path) -> Experiment:
@@ -97,6 +82,6 @@ def digest(folder: Path) -> str:
         [
             hash_file(folder / WEIGHTS),
             read_experiment(folder).config_hash,
-            read_metrics(folder)["dataset_digest"],
+            CheckpointMetrics.read(folder).dataset_digest,
         ]
     )

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ranzcr.data.dataset import Dataset
+from ranzcr.documents import Evaluation, ExperimentScores
 from ranzcr.ensemble import oof, plots
 from ranzcr.ensemble.auc import macro_auc
 from ranzcr.ensemble.score import Truth, summary
 from ranzcr.errors import DataError
-from ranzcr.files import hash_json, replacing, write_json
+from ranzcr.files import hash_json, replacing
 from ranzcr.labels import UID
 from ranzcr.predictions import Predictions
 from ranzcr.progress import track
@@ -34,13 +35,13 @@ class EvaluateResult:
 
 
 def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult:
-    """Put each experiment's folds together, score it and note it in its run of the journal.
+    """Assemble each experiment's folds, score them and record the scores in the journal.
 
     Args:
         predictions: predict output folders of all experiments and folds, or predictions files.
 
     Writes out/evaluation.json and out/<experiment>/ with oof.parquet, test.parquet and
-    external.parquet (means over folds, where the data set has such rows) and roc.png.
+    external.parquet (means over folds, if the data set has such rows) and roc.png.
 
     Raises DataError unless each train row is predicted once, by the model of its own fold.
     """
@@ -49,7 +50,7 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
         split: oof.read_all(predictions, split, prepared.schema, prepared.digest)
         for split in ("oof", "test", "external")
     }
-    evaluation: dict[str, dict[str, Any]] = {}
+    scores: dict[str, ExperimentScores] = {}
     written: list[Predictions] = []
     with replacing(out) as beside:
         beside.mkdir()
@@ -62,16 +63,15 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
             }
             written += assembled.values()
             run_id = splits["oof"][name][0].origin.run_id
-            evaluation[name] = _evaluate(prepared, assembled, run_id, beside / name)
-        write_json(beside / "evaluation.json", evaluation)
-    digest = hash_json([evaluation, oof.content_digest(written)])
-    return EvaluateResult(
-        Path(out), digest, {name: told["cv_auc"] for name, told in evaluation.items()}
-    )
+            scores[name] = _evaluate(prepared, assembled, run_id, beside / name)
+        evaluation = Evaluation(scores)
+        evaluation.write(beside)
+    digest = hash_json([evaluation.to_json(), oof.content_digest(written)])
+    return EvaluateResult(Path(out), digest, {name: one.cv_auc for name, one in scores.items()})
 
 
 def truth_of(prepared: Dataset) -> Truth:
-    """The labels and patients of a data set's train rows."""
+    """Return the labels and patients of a data set's train rows."""
     return Truth.of_table(prepared.table.iloc[prepared.rows("train")], prepared.schema)
 
 
@@ -80,13 +80,13 @@ def _row_split(name: str) -> str:
 
 
 def _refuse_missing_folds(name: str, splits: dict[str, oof.Grouped]) -> None:
-    """A mean over some of the folds would pass for the mean over all."""
+    """Refuse a mean over some of the folds, which would pass for the mean over all."""
     expected = len(splits["oof"][name])
     for split, grouped in splits.items():
-        found = len(grouped.get(name, []))
-        if found not in (0, expected):
+        folds = len(grouped.get(name, []))
+        if folds not in (0, expected):
             raise DataError(
-                f"experiment {name}: {split}.parquet of {found} folds, oof.parquet of {expected}; "
+                f"experiment {name}: {split}.parquet of {folds} folds, oof.parquet of {expected}; "
                 "predict it with the models of all folds"
             )
 
@@ -99,58 +99,42 @@ def _assemble(split: str, parts: list[Predictions], prepared: Dataset) -> Predic
 
 
 def _evaluate(
-    prepared: Dataset, assembled: dict[str, Predictions], fold_run_id: str, folder: Path
-) -> dict[str, Any]:
-    """Score one experiment, write its folder and note both in its run."""
+    prepared: Dataset, assembled: dict[str, Predictions], fold_run_id: str | None, folder: Path
+) -> ExperimentScores:
+    """Score one experiment, write its folder and record both in its run."""
     truth = truth_of(prepared)
-    scores = _scores(assembled["oof"], truth, _folds(prepared))
+    folds = prepared.table["fold"].to_numpy()[prepared.rows("train")]
+    scores = _scores(assembled["oof"], truth, folds)
     with _single_run(fold_run_id) as run:
         for split, predicted in assembled.items():
-            origin = replace(predicted.origin, run_id=run.run_id if run else "")
+            origin = replace(predicted.origin, run_id=run.run_id if run else None)
             replace(predicted, origin=origin).write(folder / f"{split}.parquet")
         values = assembled["oof"].values
         plots.draw_roc(folder / "roc.png", truth.targets, values, truth.schema.names)
         if run:
-            run.log_metrics(as_metrics(scores))
+            run.log_metrics(scores.as_metrics())
             run.log_artifacts(folder / "oof.parquet")
             run.log_artifacts(folder / "roc.png")
     return scores
 
 
-def _single_run(fold_run_id: str) -> AbstractContextManager[Run | None]:
-    """The journal's run of the experiment; none for predictions that came without a run."""
-    if not fold_run_id:
+def _single_run(fold_run_id: str | None) -> AbstractContextManager[Run | None]:
+    """Open the experiment's run in the journal; none for predictions that came without a run."""
+    if fold_run_id is None:
         return nullcontext()
     from ranzcr.tracking import context
 
     return context.single_run_of(fold_run_id)
 
 
-def _scores(predicted: Predictions, truth: Truth, folds: np.ndarray) -> dict[str, Any]:
-    told = summary(predicted, truth)
+def _scores(predicted: Predictions, truth: Truth, folds: np.ndarray) -> ExperimentScores:
     per_fold = [
         macro_auc(truth.targets[folds == fold], predicted.values[folds == fold])
         for fold in np.unique(folds)
     ]
-    has_auc = [auc for auc in per_fold if not np.isnan(auc)]
-    return {
-        **cv_of(told),
-        "cv_auc_folds_mean": float(np.mean(has_auc)) if has_auc else None,
-        "cv_auc_folds_std": float(np.std(has_auc)) if has_auc else None,
-        "auc": told["auc"],
-    }
-
-
-def cv_of(told: dict[str, Any]) -> dict[str, float | None]:
-    """cv_auc and the ends of its interval from a `summary`."""
-    return {f"cv_auc{end}": told[f"macro_auc{end}"] for end in ("", "_lo", "_hi")}
-
-
-def as_metrics(scores: dict[str, Any]) -> dict[str, float | None]:
-    """Scores as the journal's metrics: AUCs of labels as `auc/<label>`."""
-    labels = {f"auc/{label}": auc for label, auc in scores["auc"].items()}
-    return {**{key: value for key, value in scores.items() if key.startswith("cv_auc")}, **labels}
-
-
-def _folds(prepared: Dataset) -> np.ndarray:
-    return prepared.table["fold"].to_numpy()[prepared.rows("train")]
+    defined = [auc for auc in per_fold if not np.isnan(auc)]
+    return ExperimentScores(
+        **dict(summary(predicted, truth)),
+        cv_auc_folds_mean=np.mean(defined) if defined else None,
+        cv_auc_folds_std=np.std(defined) if defined else None,
+    )

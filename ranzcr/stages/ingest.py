@@ -19,7 +19,7 @@ RECORD = "ingest.json"
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The folder at `path`; `digest` is of its content, whatever the source."""
+    """The folder at `path`; `digest` is of its content and does not depend on the source."""
 
     path: Path
     digest: str
@@ -29,15 +29,15 @@ class IngestResult:
 def run(
     source: str, out: Path | str, *, externals: Sequence[str] = (), images: bool = False
 ) -> IngestResult:
-    """Bring the competition in `source` to `out`, hard-linked or copied.
+    """Copy or hard-link the competition in `source` to `out`.
 
     Args:
         source: a folder, s3://bucket/prefix or kaggle:COMPETITION.
         externals: folders of unlabelled images, each "path" or "name=path".
-        images: whether `source` is no competition but a folder, or s3://, of images alone.
+        images: `source` is a folder, or s3://, of images alone.
 
-    Raises DataError where a source is missing or is no competition, OutputError where `out` holds
-    something else.
+    Raises DataError if a source is missing or not a competition, OutputError if `out` is something
+    else.
     """
     out = Path(out)
     _refuse_other_output(out)
@@ -56,7 +56,7 @@ def run(
 
 
 def source_of(folder: Path) -> str:
-    """Where an ingested folder came from; the folder itself where it was not ingested."""
+    """Return the source of an ingested folder; the folder itself if it was not ingested."""
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))["source"].rstrip("/")
     except (OSError, ValueError, KeyError):
@@ -64,7 +64,7 @@ def source_of(folder: Path) -> str:
 
 
 def digest_of(folder: Path) -> tuple[int, str]:
-    """How many files a competition folder has and the hash of their names and contents."""
+    """Return the number of files of a competition folder and the hash of names and contents."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     with ThreadPoolExecutor(cores()) as pool:
         hashes = list(track(pool.map(hash_file, files), "Hashing files", len(files)))

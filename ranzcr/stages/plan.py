@@ -1,4 +1,4 @@
-"""What is to be trained: one item per experiment and fold."""
+"""The trainings of a stage: one item per experiment and fold."""
 
 from __future__ import annotations
 
@@ -20,57 +20,59 @@ def run(
     overrides: Sequence[str] = (),
     code: str = "",
 ) -> list[dict[str, str]]:
-    """The items of a ParallelFor, experiments outermost.
+    """Return the items of a ParallelFor, experiments outermost.
 
-    Each item is all strings (KFP turns the numbers of a list into floats): experiment, config
-    (resolved JSON), fold, dataset_digest, soft_digest ("" without soft labels), code. Together
-    they decide a trained model, so they are what a cache key needs.
+    All values are strings, because KFP turns the numbers of a list into floats: experiment, config
+    (resolved JSON), fold, dataset_digest, soft_digest ("" without soft labels), code. Together they
+    decide a trained model, so they belong into its cache key.
 
     Args:
         experiments: names, YAML files or resolved JSON.
-        overrides: "dotted.key=value", applied to every one of them.
+        overrides: "dotted.key=value", applied to every experiment.
         code: version of the code.
 
-    Raises ConfigError for an unknown experiment, one given twice, an image cache that is smaller
-    than an experiment wants, and for soft labels that are missing or lack a teacher.
+    Raises ConfigError for an experiment that is unknown or given twice, and for soft labels that
+    are missing or lack a teacher.
     """
     prepared = Dataset.open(dataset)
-    taught = SoftLabels.open(soft_labels) if soft_labels else None
+    soft = SoftLabels.open(soft_labels) if soft_labels else None
     items: list[dict[str, str]] = []
     planned: set[str] = set()
-    for given in experiments:
-        experiment = resolve(given, overrides)
+    for name_or_json in experiments:
+        experiment = resolve(name_or_json, overrides)
         if experiment.name in planned:
             raise ConfigError(f"experiment {experiment.name} is given twice; name it once")
         planned.add(experiment.name)
-        _check(experiment, taught)
+        _check(experiment, soft)
         common = {
             "experiment": experiment.name,
             "config": experiment.to_json(),
             "dataset_digest": prepared.digest,
-            "soft_digest": taught.digest if taught else "",
+            "soft_digest": soft.digest if soft else "",
             "code": code,
         }
         items += [{**common, "fold": str(fold)} for fold in range(prepared.folds)]
     return items
 
 
-def resolve(given: str, overrides: Sequence[str] = ()) -> Experiment:
-    """An experiment from its name, its YAML file or its resolved JSON."""
-    return Experiment.from_json(given) if given.startswith("{") else config.load(given, overrides)
+def resolve(name_or_json: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Return an experiment from its name, its YAML file or its resolved JSON."""
+    if name_or_json.startswith("{"):
+        return Experiment.from_json(name_or_json)
+    return config.load(name_or_json, overrides)
 
 
-def _check(experiment: Experiment, taught: SoftLabels | None) -> None:
+def _check(experiment: Experiment, soft: SoftLabels | None) -> None:
     if not experiment.needs_soft_labels:
         return
-    if taught is None:
+    if soft is None:
         raise ConfigError(
-            f"{experiment.name} learns from soft labels and none are given; run it in the second "
+            f"{experiment.name} learns from soft labels, but none are given; run it in the second "
             "stage, or give --soft-labels"
         )
-    missing = [teacher for teacher in experiment.teachers if teacher not in taught.teachers]
+    missing = [teacher for teacher in experiment.teachers if teacher not in soft.teachers]
     if missing:
         raise ConfigError(
             f"{experiment.name} wants teacher {missing[0]}; the soft labels have "
-            f"{', '.join(taught.teachers)}. Add it to the first stage, or change teachers"
+            f"{', '.join(soft.teachers)}. Add it to the first stage, or change teachers"
         )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ranzcr.documents import check_dataset
 from ranzcr.errors import ConfigError, DataError
-from ranzcr.files import hash_folder, replacing
+from ranzcr.files import hash_file, hash_folder, replacing
 from ranzcr.labels import UID, LabelSchema
 from ranzcr.predictions import Origin, Predictions
-from ranzcr.submission import bundle
+from ranzcr.submission.kernel import ENSEMBLE
 
 if TYPE_CHECKING:
     from ranzcr.data.dataset import Dataset
@@ -38,12 +39,12 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
         data: a prepared data set, or a plain folder of images.
         out: with one model and a data set, a folder: oof.parquet (the fold's rows), test.parquet
             and external.parquet where there are such rows. Else a .parquet or .csv file: all
-            images of the folder, or the data set's test rows. With an ensemble, whose images are
-            a folder, `out` may be a folder too and gets submission.csv.
-        tta: none or flip; each model's own experiment says where None.
+            images of the folder, or the data set's test rows. With an ensemble, which predicts a
+            folder of images, `out` may be a folder too and gets submission.csv.
+        tta: none or flip; None takes the setting of each model's experiment.
 
-    Raises DataError for models of another data set or other labels, ConfigError for an `out` of
-    the wrong kind.
+    Raises DataError for models of another data set or other labels, ConfigError if `out` is of the
+    wrong kind.
     """
     from ranzcr.models import checkpoint
 
@@ -52,7 +53,7 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
     if tta is not None and tta not in _VIEWS:
         raise ConfigError(f"tta {tta!r}; expected {' or '.join(_VIEWS)}")
     models, data, out = [Path(model) for model in models], Path(data), Path(out)
-    if (models[0] / bundle.ENSEMBLE).is_file():
+    if (models[0] / ENSEMBLE).is_file():
         if len(models) > 1 or tta is not None:
             raise ConfigError(f"{models[0]}: an ensemble has its models and views; give it alone")
         return _predict_ensemble(models[0], data, out)
@@ -60,42 +61,37 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
     schema = _shared_schema(loaded)
     if not (data / "dataset.json").is_file():
         return _predict_images(loaded, schema, data, _as_file(out), tta)
-    dataset = _open(data, models)
+    dataset = _open(data, loaded)
     if len(models) == 1:
-        return _predict_fold(models[0], loaded[models[0]], dataset, out, tta)
+        return _predict_fold(loaded[models[0]], dataset, out, tta)
     rows = dataset.rows("test")
     if not len(rows):
         raise DataError(f"{data}: no test rows; give one model, or a folder of images")
-    mean = _mean(loaded, dataset.images, rows, tta)
+    mean = _mean(list(loaded.values()), dataset.images, rows, tta)
     uids = dataset.table[UID].to_numpy()[rows]
     origin = replace(_joint_origin(loaded), split="test", dataset_digest=dataset.digest)
     return _write_file(Predictions(uids, mean, schema, origin), _as_file(out))
 
 
-def _predict_fold(
-    model: Path, loaded: Loaded, dataset: Dataset, out: Path, tta: str | None
-) -> PredictResult:
-    from ranzcr.models import checkpoint
-
+def _predict_fold(loaded: Loaded, dataset: Dataset, out: Path, tta: str | None) -> PredictResult:
     if _is_file(out):
         raise ConfigError(f"{out}: one model on a data set writes a folder; give a folder's name")
-    metrics = checkpoint.read_metrics(model)
-    train = dataset.rows("train")
-    own = train[dataset.table["fold"].to_numpy()[train] == metrics["fold"]]
-    splits = {"oof": own, "test": dataset.rows("test"), "external": dataset.rows("external")}
+    metrics, train = loaded.metrics, dataset.rows("train")
+    held_out = train[dataset.table["fold"].to_numpy()[train] == metrics.fold]
+    splits = {"oof": held_out, "test": dataset.rows("test"), "external": dataset.rows("external")}
     splits = {name: rows for name, rows in splits.items() if len(rows)}
     with replacing(out) as beside:
         beside.mkdir()
         for name, rows in splits.items():
             origin = Origin(
                 experiment=loaded.experiment.name,
-                fold=str(metrics["fold"]),
-                seed=metrics.get("seed", 0),
+                fold=metrics.fold,
+                seed=metrics.seed,
                 split="train" if name == "oof" else name,
                 dataset_digest=dataset.digest,
-                run_id=metrics.get("run_id", ""),
+                run_id=metrics.run_id,
             )
-            values = _one(loaded, dataset.images, rows, tta, f"{origin.experiment} {name}")
+            values = _predict(loaded, dataset.images, rows, tta, f"{origin.experiment} {name}")
             uids = dataset.table[UID].to_numpy()[rows]
             Predictions(uids, values, loaded.schema, origin).write(beside / f"{name}.parquet")
     files = tuple(f"{name}.parquet" for name in splits)
@@ -105,14 +101,13 @@ def _predict_fold(
 def _predict_images(
     loaded: dict[Path, Loaded], schema: LabelSchema, folder: Path, out: Path, tta: str | None
 ) -> PredictResult:
-    """Images are decoded to the size of the data set that each model learned from."""
+    """Predict images decoded to the size of the data set that each model was trained on."""
     from ranzcr.inference import folder_images
-    from ranzcr.models import checkpoint
 
     paths = folder_images.files(folder)
-    by_size: dict[int, dict[Path, Loaded]] = {}
-    for model, one in loaded.items():
-        by_size.setdefault(checkpoint.read_metrics(model)["cache_size"], {})[model] = one
+    by_size: dict[int, list[Loaded]] = {}
+    for model in loaded.values():
+        by_size.setdefault(model.metrics.cache_size, []).append(model)
     total = np.zeros((len(paths), len(schema)), np.float32)
     for size, group in by_size.items():
         images = folder_images.read(paths, size)
@@ -140,24 +135,24 @@ def _predict_ensemble(ensemble: Path, folder: Path, out: Path) -> PredictResult:
 
 
 def _mean(
-    loaded: dict[Path, Loaded], images_NSS: np.ndarray, rows: np.ndarray, tta: str | None
+    models: Sequence[Loaded], images_NSS: np.ndarray, rows: np.ndarray, tta: str | None
 ) -> np.ndarray:
-    parts = [_one(model, images_NSS, rows, tta, model.experiment.name) for model in loaded.values()]
+    parts = [_predict(model, images_NSS, rows, tta, model.experiment.name) for model in models]
     return np.mean(parts, axis=0)
 
 
-def _one(
-    model: Loaded, images_NSS: np.ndarray, rows: np.ndarray, tta: str | None, what: str
+def _predict(
+    model: Loaded, images_NSS: np.ndarray, rows: np.ndarray, tta: str | None, name: str
 ) -> np.ndarray:
-    from ranzcr.inference.predict import final_image_size, predict
+    from ranzcr.inference.predict import predict
 
     return predict(
         model.network,
         images_NSS,
         rows,
-        image_size=final_image_size(model.experiment),
+        image_size=model.metrics.image_size,
         tta=model.experiment.tta if tta is None else tta,
-        what=f"Predicting {what}",
+        what=f"Predicting {name}",
     )
 
 
@@ -171,19 +166,13 @@ def _shared_schema(loaded: dict[Path, Loaded]) -> LabelSchema:
     return first[1].schema
 
 
-def _open(data: Path, models: Sequence[Path]) -> Dataset:
-    """The data set, once every model is known to have learned from it."""
+def _open(data: Path, loaded: dict[Path, Loaded]) -> Dataset:
+    """Open the data set. Raises DataError if a model was trained on another one."""
     from ranzcr.data.dataset import Dataset
-    from ranzcr.models import checkpoint
 
     dataset = Dataset.open(data)
-    for model in models:
-        learned = checkpoint.read_metrics(model)["dataset_digest"]
-        if learned != dataset.digest:
-            raise DataError(
-                f"{model}: trained on data set {learned[:12]}, not on {data} "
-                f"({dataset.digest[:12]}); give that data set, or a plain folder of images"
-            )
+    for path, model in loaded.items():
+        check_dataset(path, model.metrics.dataset_digest, dataset.digest, "train")
     return dataset
 
 
@@ -203,7 +192,5 @@ def _as_file(out: Path) -> Path:
 
 
 def _write_file(predictions: Predictions, out: Path) -> PredictResult:
-    from ranzcr.files import hash_file
-
     predictions.write(out)
     return PredictResult(out, hash_file(out), (out.name,))

@@ -15,18 +15,19 @@ from ranzcr.cores import cores
 from ranzcr.data import cache, competition, dataset, overview, twins
 from ranzcr.data.competition import Competition
 from ranzcr.data.folds import assign_folds
+from ranzcr.documents import SkippedImage, SkippedImages
 from ranzcr.errors import ConfigError, DataError, OutputError
 from ranzcr.files import hash_file, hash_json, replacing
 from ranzcr.labels import PATIENT, UID
 from ranzcr.progress import track
 from ranzcr.stages import ingest
 
-_DEALING = 2  # raise it where folds of the same content come out otherwise: they are dealt anew
+_DEALING = 2  # raise it when the same content gets other folds, so that they are dealt again
 
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """The data set at `path` and how many images of each split it holds."""
+    """The data set at `path` and its number of images by split."""
 
     path: Path
     digest: str
@@ -34,7 +35,7 @@ class PrepareResult:
     test: int
     external: int
     skipped: int
-    joined: list[list[str]]  # the PatientIDs of each person who stands under more than one
+    joined: list[list[str]]  # the PatientIDs of each person who has more than one
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ def run(
 ) -> PrepareResult:
     """Prepare the competition in `folder`; `out` becomes the data set.
 
-    Where `out` already holds the outcome of the same content and options, nothing is written.
+    Nothing is written if `out` already is the result of the same content and options.
 
     Args:
         size: S of the image cache, pixels per side.
-        folds: K; patients stay whole, and those who share an X-ray are dealt as one.
+        folds: K; patients stay whole, and those who share an X-ray count as one.
         skip_bad: leave out images that are missing or damaged and list them in
             `out`/skipped.csv; otherwise the first one is a DataError.
 
     Raises DataError for a bad table or image, ConfigError for too many folds, OutputError where
-    `out` holds something else.
+    `out` is something else.
     """
     folder, out = Path(folder), Path(out)
     options = _Options(size, folds, seed, skip_bad)
@@ -85,7 +86,7 @@ def run(
 
 @contextmanager
 def _naming_the_source(folder: Path) -> Iterator[None]:
-    """Name the file that the user has, and can mend, where `folder` is ingest's copy of it."""
+    """Name the user's own file in errors, if `folder` is a copy that ingest made."""
     try:
         yield
     except DataError as error:
@@ -102,7 +103,9 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
     good = facts["problem"] == ""
     bad = pd.concat([source.missing.assign(problem="there is no such image"), read[~good]])
     if len(bad):
-        bad[[UID, "file", "problem"]].to_csv(out / "skipped.csv", index=False)
+        rows = bad[[UID, "file", "problem"]].to_numpy().tolist()
+        images = [SkippedImage(uid=uid, file=file, problem=why) for uid, file, why in rows]
+        SkippedImages(images=tuple(images)).write(out / SkippedImages.FILE)
     table = read[good].reset_index(drop=True)
     train = table[table["split"] == "train"]
     if train.empty:
@@ -127,7 +130,7 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
 def _deal(
     source: Competition, train: pd.DataFrame, person: np.ndarray, options: _Options
 ) -> np.ndarray:
-    """The fold of each train study; `person` is who must stay whole."""
+    """Return the fold of each train study; rows of the same `person` stay together."""
     labels = train[list(source.schema.names)].to_numpy()
     try:
         return assign_folds(labels, person, options.folds, options.seed)
@@ -138,13 +141,13 @@ def _deal(
 
 
 def _joined(patients: pd.Series, person: np.ndarray) -> list[list[str]]:
-    """The PatientIDs of each person who stands under more than one."""
+    """Return the PatientIDs of each person who has more than one."""
     ids = patients.groupby(person).unique()
     return [sorted(several) for several in ids if len(several) > 1]
 
 
 def _is_done(source: Competition, out: Path, options: _Options) -> bool:
-    """Whether `out` is the whole outcome of this very content and these options."""
+    """Return whether `out` is the complete result of this content and these options."""
     if not out.exists():
         return False
     try:
@@ -162,7 +165,7 @@ def _hash_files(files: Sequence[Path]) -> list[str]:
 
 
 def _input_digest(source: Competition, sha256: Sequence[str], options: _Options) -> str:
-    """All that decides the outcome; `sha256` is of each image that is there, in order."""
+    """Hash everything that decides the result; `sha256` is of each present image, in order."""
     content = {
         "schema_version": dataset.SCHEMA_VERSION,
         "dealing": _DEALING,

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 
 from ranzcr.data.dataset import SPLITS, Dataset
+from ranzcr.documents import SoftLabelsDescription
 from ranzcr.ensemble import oof
 from ranzcr.errors import ConfigError, DataError, nearest
 from ranzcr.labels import UID
 from ranzcr.predictions import Predictions
 from ranzcr.soft_labels import SoftLabels
+from ranzcr.tracking import context
 
 
 @dataclass(frozen=True)
 class PseudoResult:
-    """The soft labels at `path`; `counts` says how many studies of each split have one."""
+    """The soft labels at `path`; `counts` is the number of studies with one, by split."""
 
     path: Path
     digest: str
@@ -29,18 +31,18 @@ class PseudoResult:
 def run(
     predictions: Sequence[Path], dataset: Path, out: Path, *, teachers: Sequence[str] = ()
 ) -> PseudoResult:
-    """Write the soft labels folder and note it in the journal.
+    """Write the soft labels folder and record it in the journal.
 
     A train row gets the prediction of the model that did not train on it; a test or external row
-    gets one per fold, so that a student of fold k learns only from models that fold k's rows did
-    not teach.
+    gets one per fold, so that a student of fold k learns only from models that were not trained
+    on the rows of fold k.
 
     Args:
         predictions: predict output folders of the teachers, all folds.
-        teachers: these experiments only; empty takes all that are there.
+        teachers: these experiments only; empty takes all.
 
-    Raises DataError where a fold is missing, and where a train row's prediction comes from a model
-    of another fold: such a model has trained on it.
+    Raises DataError if a fold is missing, or if a train row was predicted by the model of another
+    fold, which has trained on it.
     """
     prepared = Dataset.open(dataset)
     splits = {
@@ -59,25 +61,32 @@ def run(
     table = pd.concat(tables, ignore_index=True)
     soft = SoftLabels(table, prepared.schema, prepared.digest, tuple(teachers)).write(out)
     counts = soft.counts()
-    teacher_runs = [splits["train"][teacher][0].origin.run_id for teacher in teachers]
-    _note(soft, counts, teacher_runs, Path(out))
+    teacher_runs = [splits["train"][teacher][0].origin.run_id or "" for teacher in teachers]
+    with context.pseudo_run(
+        teachers=soft.teachers,
+        dataset_digest=soft.dataset_digest,
+        digest=soft.digest,
+        counts=counts,
+        teacher_runs=teacher_runs,
+    ) as run:
+        run.log_artifacts(Path(out) / SoftLabelsDescription.FILE)
     return PseudoResult(Path(out), soft.digest, counts)
 
 
-def _choose(wanted: Sequence[str], found: list[str]) -> list[str]:
+def _choose(wanted: Sequence[str], present: list[str]) -> list[str]:
     for teacher in wanted:
-        if teacher not in found:
-            raise ConfigError(f"no predictions of teacher {teacher}; {nearest(teacher, found)}")
-    return list(wanted) or found
+        if teacher not in present:
+            raise ConfigError(f"no predictions of teacher {teacher}; {nearest(teacher, present)}")
+    return list(wanted) or present
 
 
 def _rows(teacher: str, split: str, parts: list[Predictions], prepared: Dataset) -> pd.DataFrame:
-    """One teacher's soft labels for one split."""
+    """Return the soft labels of one teacher for one split."""
     rows = prepared.table.iloc[prepared.rows(split)]
     uids, folds = rows[UID].to_numpy(), rows["fold"].to_numpy()
     if split == "train":
         for part in parts:
-            oof.fold_of(part)  # predictions that do not say whose they are may leak
+            oof.fold_of(part)  # predictions of an unknown fold may leak
         return _frame(oof.assemble(parts, uids, folds), folds, split, teacher)
     by_fold = {oof.fold_of(part): part.aligned(uids) for part in parts}
     missing = sorted(set(range(prepared.folds)) - set(by_fold))
@@ -99,18 +108,3 @@ def _frame(part: Predictions, folds: np.ndarray, split: str, teacher: str) -> pd
     frame.insert(2, "fold", folds.astype(np.int8))
     frame.insert(3, "teacher", teacher)
     return frame
-
-
-def _note(
-    soft: SoftLabels, counts: dict[str, int], teacher_runs: Sequence[str], folder: Path
-) -> None:
-    from ranzcr.tracking import context
-
-    with context.pseudo_run(
-        teachers=soft.teachers,
-        dataset_digest=soft.dataset_digest,
-        digest=soft.digest,
-        counts=counts,
-        teacher_runs=teacher_runs,
-    ) as run:
-        run.log_artifacts(folder / "soft_labels.json")

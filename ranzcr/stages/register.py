@@ -1,4 +1,4 @@
-"""Exported ensemble, judged at the gates -> a version of the candidates model."""
+"""An exported ensemble -> a version of the candidates model, with its gate report."""
 
 from __future__ import annotations
 
@@ -21,58 +21,44 @@ from ranzcr.tracking.names import Metric, Tag
 def run(
     ensemble: Path, out: Path, *, blend: Path, dataset: Path, rules: Rules | None = None
 ) -> Candidate:
-    """Judge an ensemble and register it under the run of its blend, whatever the verdict.
+    """Judge an ensemble at the gates and register it, whatever the verdict.
 
     Args:
         ensemble: output of export.
-        out: JSON to write: the result.
-        blend: output of blend, which the ensemble was exported from.
+        out: JSON to write: the candidate.
+        blend: output of blend, from which the ensemble was exported.
         dataset: the prepared data set of both.
-        rules: the settings of the gates; the packaged ones if None.
+        rules: the settings of the gates; None takes the packaged ones.
 
     The same ensemble is registered once; a second call judges it again, since the champion may be
     another one. A waiver still counts if the finding is no worse. Raises DataError if the three do
-    not belong together, TrackingError if MLflow refuses.
+    not belong together, TrackingError if MLflow refuses or does not know the run of the blend.
     """
-    document = Blend.read(blend)
-    if Ensemble.read(ensemble).blend_digest != document.digest:
+    blended = Blend.read(blend)
+    if Ensemble.read(ensemble).blend_digest != blended.digest:
         raise DataError(f"{ensemble}: was not exported from {blend}; export that blend first")
-    rules = rules or gate_rules.load()
-    with context.ensemble_run(
-        document.weights,
-        dataset_digest=document.dataset_digest,
-        method=document.method,
-        digest=document.digest,
-    ) as journal:
-        prepared = Dataset.open(dataset)
-        leaderboard = registry.leaderboard(journal.run_id)
-        measurements = _measure(ensemble, blend, document, prepared, leaderboard)
-        report = judging.judge(measurements, registry.champion(), truth_of(prepared), rules)
-        candidate = registry.register(ensemble, blend, journal.run_id, report)
-        journal.set_tags({Tag.CANDIDATE_VERSION: candidate.version, Tag.GATE: candidate.gate})
-        journal.log_metrics({Metric.SECONDS_PER_IMAGE: measurements.seconds})
-    candidate.write(out)
-    return candidate
-
-
-def _measure(
-    ensemble: Path,
-    blend: Path,
-    document: Blend,
-    prepared: Dataset,
-    leaderboard: dict[str, float],
-) -> Measurements:
-    """Measure everything that the gates compare."""
+    if blended.run_id is None:
+        raise DataError(f"{blend}: names no run of the journal; blend again with ranzcr blend")
+    run = context.run_of(blended.run_id)
+    prepared = Dataset.open(dataset)
     audited = audit.audit(prepared)
-    return Measurements(
-        digest=document.digest,
-        dataset_digest=document.dataset_digest,
+    measurements = Measurements(
+        digest=blended.digest,
+        dataset_digest=blended.dataset_digest,
         judged_on=prepared.digest,
-        cv_auc_lo=float("nan") if document.cv_auc_lo is None else document.cv_auc_lo,
+        cv_auc_lo=float("nan") if blended.cv_auc_lo is None else blended.cv_auc_lo,
         oof=predictions.read(blend / "oof.parquet"),
         clean=audited.clean,
         audit=audited.summary,
         parity=Parity.read(ensemble).largest,
         seconds=latency.seconds_per_image(ensemble, prepared.images),
-        leaderboard=leaderboard,
+        leaderboard=registry.leaderboard(run.run_id),
     )
+    report = judging.judge(
+        measurements, registry.champion(), truth_of(prepared), rules or gate_rules.load()
+    )
+    candidate = registry.register(ensemble, blend, run.run_id, report)
+    run.set_tags({Tag.CANDIDATE_VERSION: candidate.version, Tag.GATE: candidate.gate})
+    run.log_metrics({Metric.SECONDS_PER_IMAGE: measurements.seconds})
+    candidate.write(out)
+    return candidate

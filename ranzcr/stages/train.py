@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ranzcr.config import Experiment
+from ranzcr.documents import CheckpointMetrics, EpochEntry
 from ranzcr.files import replacing
 from ranzcr.labels import UID
 from ranzcr.soft_labels import SoftLabels
+from ranzcr.submission import kernel
 
 if TYPE_CHECKING:
     from ranzcr.data.dataset import Dataset
+    from ranzcr.tracking.runs import Run
     from ranzcr.training.fit import FitResult
 
 _EXAMPLES = 4  # held-out images kept with a checkpoint
@@ -29,9 +32,9 @@ _EXAMPLES = 4  # held-out images kept with a checkpoint
 @dataclass(frozen=True)
 class TrainResult:
     path: Path
-    digest: str  # of weights, experiment and data set
-    valid_auc: float  # macro AUC of the fold; NaN where no label has both classes
-    run_id: str  # of MLflow; "" where nothing was tracked
+    digest: str  # of weights, experiment and data set; "" in the helper processes of a training
+    valid_auc: float | None  # macro AUC of the fold; None if no label has both classes
+    run_id: str | None  # of MLflow
 
 
 def run(
@@ -49,9 +52,9 @@ def run(
 
     Args:
         soft_labels: folder made by `ranzcr pseudo`, for experiments that learn from soft labels.
-        resume: folder that keeps the states of unfinished trainings, each under a name of its own;
-            a killed training goes on from its last epoch.
-        devices: GPUs, or processes where there is none; of each node where torchrun started us.
+        resume: folder with the states of unfinished trainings, each under its own name; a killed
+            training continues from its last epoch.
+        devices: GPUs, or processes without a GPU; of each node if torchrun started this process.
         track: record the run in MLflow; a machine without MLflow turns it off.
 
     Raises ConfigError, DataError, TrackingError, or RanzcrError for a loss that is not finite.
@@ -62,8 +65,8 @@ def run(
 
     data = Dataset.open(dataset)
     state = resume / run_key(experiment, data, fold, soft_labels)[:16] if resume else None
-    # Opened before training, so that an MLflow that is away is found out early.
-    with _record(experiment, data, fold, soft_labels, track) as record:
+    # Opened before training, so that an unreachable MLflow is noticed early.
+    with _open_run(experiment, data, fold, soft_labels, track) as record:
         result = fit(
             experiment,
             data,
@@ -71,61 +74,45 @@ def run(
             soft_labels=soft_labels,
             resume=state,
             devices=devices,
-            on_epoch=lambda entry: record.log_epoch(entry["epoch"], _numbers(entry)),
+            on_epoch=lambda entry: _log_epoch(record, EpochEntry(**entry)),
         )
         if not result.is_main:
-            return TrainResult(out, "", result.valid_auc, "")
-        metrics = _metrics(experiment, data, fold, result, record.run_id)
+            return TrainResult(out, "", None, None)
+        run_id = record.run_id if record else None
+        metrics = _metrics(experiment, data, fold, result, run_id)
         with replacing(out) as beside:
-            examples = _examples(data, result, metrics["image_size"])
+            examples = _examples(data, result, metrics.image_size)
             checkpoint.save(result.network, experiment, metrics, examples, beside)
             result.oof.write(beside / "oof.parquet")
-            _draw_curves(result.history, f"{experiment.name} fold {fold}", beside / "curves.png")
-        record.log_metrics({**_summary(metrics), "gpu_hours": _gpu_hours(result)})
-        record.log_artifacts(out)
+            _draw_curves(metrics.history, f"{experiment.name} fold {fold}", beside / "curves.png")
+        if record:
+            record.log_metrics(
+                {
+                    **{f"auc/{label}": auc for label, auc in metrics.auc.items()},
+                    **metrics.model_dump(include={"valid_auc", "seconds", "images_per_second"}),
+                    "gpu_hours": _gpu_hours(result),
+                }
+            )
+            record.log_artifacts(out)
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
-    return TrainResult(out, checkpoint.digest(out), result.valid_auc, record.run_id)
+    return TrainResult(out, checkpoint.digest(out), metrics.valid_auc, run_id)
 
 
-class _Record(Protocol):
-    """What of `ranzcr.tracking.runs.Run` a training uses."""
-
-    run_id: str
-
-    def log_epoch(self, step: int, metrics: Any) -> None: ...
-    def log_metrics(self, metrics: Any) -> None: ...
-    def log_artifacts(self, folder: Path) -> None: ...
-
-
-class _NoRecord:
-    """Keeps nothing: training without MLflow, and the helper processes of several devices."""
-
-    run_id = ""
-
-    def log_epoch(self, step: int, metrics: Any) -> None:
-        pass
-
-    def log_metrics(self, metrics: Any) -> None:
-        pass
-
-    def log_artifacts(self, folder: Path) -> None:
-        pass
-
-
-@contextmanager
-def _record(
+def _open_run(
     experiment: Experiment, data: Dataset, fold: int, soft_labels: Path | None, track: bool
-) -> Iterator[_Record]:
-    if not track or _rank() != "0":
-        yield _NoRecord()
-        return
+) -> AbstractContextManager[Run | None]:
+    """Open the fold's run; none without MLflow, and in the helper processes of several devices."""
+    # Under torchrun RANK counts the processes of all nodes, else LOCAL_RANK those of one.
+    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    if not track or rank != "0":
+        return nullcontext()
     from ranzcr.tracking import context
 
     soft = None
     if soft_labels is not None and experiment.needs_soft_labels:
         soft = SoftLabels.open(soft_labels)
-    with context.fold_run(
+    return context.fold_run(
         experiment,
         dataset_digest=data.digest,
         fold=fold,
@@ -133,97 +120,72 @@ def _record(
         dataset_path=data.path,
         teachers=experiment.teachers or (soft.teachers if soft else ()),
         soft_labels=soft.digest if soft else "",
-    ) as run:
-        yield run
+    )
 
 
-def _rank() -> str:
-    """Of this process: among all nodes under torchrun, else among the devices of one."""
-    return os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+def _log_epoch(record: Run | None, entry: EpochEntry) -> None:
+    if record:
+        record.log_epoch(entry.epoch, entry.model_dump(exclude={"epoch", "phase"}))
 
 
 def _metrics(
-    experiment: Experiment, data: Dataset, fold: int, result: FitResult, run_id: str
-) -> dict[str, Any]:
-    """The content of metrics.json."""
+    experiment: Experiment, data: Dataset, fold: int, result: FitResult, run_id: str | None
+) -> CheckpointMetrics:
     from ranzcr.ensemble.auc import label_aucs
 
     held_out = data.targets(_held_out(data, result))
     aucs = label_aucs(held_out, result.oof.values)
-    recipe = experiment.training.recipe
-    return {
-        "experiment": experiment.name,
-        "fold": fold,
-        "seed": experiment.training.seed,
-        "labels": list(data.schema.names),
-        "dataset_digest": data.digest,
-        "image_size": recipe[-1].image_size or experiment.data.image_size,
-        "cache_size": data.image_size,
-        "prevalence": data.targets(data.rows("train")).mean(axis=0).round(6).tolist(),
-        "channels": experiment.model.in_channels,
-        "valid_auc": _or_none(result.valid_auc),
-        "epochs": len(result.history),
-        "seconds": round(result.seconds, 2),
-        "images_per_second": round(result.images_per_second, 1),
-        "run_id": run_id,
-        "history": result.history,
-        "auc": dict(zip(data.schema.names, map(_or_none, aucs.tolist()), strict=True)),
-    }
+    return CheckpointMetrics(
+        experiment=experiment.name,
+        fold=fold,
+        seed=experiment.training.seed,
+        labels=data.schema.names,
+        dataset_digest=data.digest,
+        image_size=experiment.training.recipe[-1].image_size or experiment.data.image_size,
+        cache_size=data.image_size,
+        prevalence=data.targets(data.rows("train")).mean(axis=0).round(6).tolist(),
+        channels=experiment.model.in_channels,
+        valid_auc=result.valid_auc,
+        epochs=len(result.history),
+        seconds=round(result.seconds, 2),
+        images_per_second=round(result.images_per_second, 1),
+        run_id=run_id,
+        history=tuple(EpochEntry(**entry) for entry in result.history),
+        auc=dict(zip(data.schema.names, aucs.tolist(), strict=True)),
+    )
 
 
 def _held_out(data: Dataset, result: FitResult) -> np.ndarray:
-    """The rows of the data set that `result.oof` predicts, in its order."""
+    """Return the rows of the data set that `result.oof` predicts, in its order."""
     return pd.Index(data.table[UID]).get_indexer(pd.Index(result.oof.uids))
 
 
 def _examples(data: Dataset, result: FitResult, size: int) -> np.ndarray:
-    """(n, size, size) uint8: a few held-out images as the network sees them."""
-    from ranzcr.data import augmentation
-
-    resize = augmentation.make("none", size)
-    rng = np.random.default_rng(0)  # a plain resize draws nothing from it
+    """Return (n, size, size) uint8: a few held-out images as the network sees them."""
     rows = _held_out(data, result)[:_EXAMPLES]
-    return np.stack([resize((data.images[row],), None, rng)[0][0] for row in rows])
-
-
-def _summary(metrics: dict[str, Any]) -> dict[str, float | None]:
-    per_label = {f"auc/{label}": auc for label, auc in metrics["auc"].items()}
-    names = ("valid_auc", "seconds", "images_per_second")
-    return {**{name: metrics[name] for name in names}, **per_label}
+    return np.stack([kernel.square(data.images[row], size) for row in rows])
 
 
 def _gpu_hours(result: FitResult) -> float | None:
-    """None where there is no GPU."""
+    """Return the hours of all GPUs; None without a GPU."""
     import torch
 
     return result.seconds * result.devices / 3600 if torch.cuda.is_available() else None
 
 
-def _numbers(entry: dict[str, Any]) -> dict[str, float | None]:
-    return {name: entry[name] for name in ("loss", "val_loss", "val_auc", "lr")}
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _draw_curves(history: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Losses and validation AUC by epoch."""
+def _draw_curves(history: Sequence[EpochEntry], title: str, path: Path) -> None:
+    """Draw losses and validation AUC by epoch, with a gap for a missing value."""
     from matplotlib.figure import Figure
 
-    epochs = [entry["epoch"] for entry in history]
+    epochs = [entry.epoch for entry in history]
     figure = Figure(figsize=(8, 3), layout="constrained")
     figure.suptitle(title)
     losses, scores = figure.subplots(1, 2)
-    for name in ("loss", "val_loss"):
-        losses.plot(epochs, _gaps(history, name), marker=".", label=name)
-    scores.plot(epochs, _gaps(history, "val_auc"), marker=".", label="val_auc")
+    for axes, name in ((losses, "loss"), (losses, "val_loss"), (scores, "val_auc")):
+        values = [getattr(entry, name) for entry in history]
+        gaps = [math.nan if value is None else value for value in values]
+        axes.plot(epochs, gaps, marker=".", label=name)
     for axes in (losses, scores):
         axes.set_xlabel("epoch")
         axes.legend()
     figure.savefig(path, dpi=80)
-
-
-def _gaps(history: list[dict[str, Any]], name: str) -> list[float]:
-    """A curve with gaps where there is no value."""
-    return [math.nan if entry[name] is None else entry[name] for entry in history]

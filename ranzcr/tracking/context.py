@@ -128,7 +128,7 @@ def pseudo_run(
         **{"teachers": ",".join(teachers), "digest": digest},
         **_lineage("teacher_runs", client, teacher_runs),
     }
-    key = runs.make_key("pseudo", dataset_digest, digest, provenance.code_version())
+    key = runs.make_key("pseudo", dataset_digest, digest)
     run = runs.find_or_create(client, key, name, tags, {})
     _note_dataset(run, dataset_digest)
     with runs.ending(run):
@@ -163,11 +163,22 @@ def ensemble_run(
         **{"method": method, "digest": digest},
         **_lineage("member_runs", client, member_runs),
     }
-    key = runs.make_key("ensemble", dataset_digest, digest, provenance.code_version())
+    key = runs.make_key("ensemble", dataset_digest, digest)
     run = runs.find_or_create(client, key, name, tags, {"cfg.method": method})
     _note_dataset(run, dataset_digest)
     with runs.ending(run):
         yield run
+
+
+def run_of(run_id: str) -> Run:
+    """Return a run of the journal, to write to at once.
+
+    Raises TrackingError if there is no such run or MLflow does not answer.
+    """
+    client, _ = _connect()
+    with server.translated(client.tracking_uri):
+        client.get_run(run_id)
+    return Run(client, run_id)
 
 
 def _single_key(experiment: Experiment, dataset_digest: str, soft_labels: str) -> runs.Key:

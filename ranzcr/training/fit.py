@@ -84,7 +84,7 @@ def fit(
     uids = dataset.table[UID].to_numpy()[legs[-1].valid_rows]
     origin = Origin(
         experiment=experiment.name,
-        fold=str(fold),
+        fold=fold,
         seed=experiment.training.seed,
         dataset_digest=dataset.digest,
     )

@@ -32,14 +32,14 @@ def test_it_is_zero_for_the_same_and_the_same_both_ways(values):
 
 
 def test_a_label_without_a_positive_is_compared(dataset):
-    told = drift.profile(Dataset.open(dataset))
-    label = next(iter(told["prevalence"]))
-    none = {**told, "prevalence": {**told["prevalence"], label: 0.0}}
-    assert math.isfinite(drift.compare(none, told)[f"label/{label}"])
+    profile = drift.profile(Dataset.open(dataset))
+    label = next(iter(profile.prevalence))
+    none = profile.model_copy(update={"prevalence": {**profile.prevalence, label: 0.0}})
+    assert math.isfinite(drift.compare(none, profile)[f"label/{label}"])
 
 
 def test_a_profile_has_shares(dataset):
-    told = drift.profile(Dataset.open(dataset))
-    assert told["studies"] == 24
-    assert sum(told["pixels"]) == pytest.approx(1, abs=1e-4)
-    assert all(0 <= share <= 1 for share in told["prevalence"].values())
+    profile = drift.profile(Dataset.open(dataset))
+    assert profile.studies == 24
+    assert sum(profile.pixels) == pytest.approx(1, abs=1e-4)
+    assert all(0 <= share <= 1 for share in profile.prevalence.values())

@@ -27,12 +27,12 @@ def test_a_part_of_the_studies_in_any_order_is_scored(train_csv, tmp_path, studi
     values = studies.members["good"][rows, :2]
     uids = np.array([f"s{row}" for row in rows])
     Predictions(uids, values, LabelSchema(("a", "b"))).write(tmp_path / "p.csv.gz")
-    told = score(tmp_path / "p.csv.gz", train_csv)
+    scores, truth = score(tmp_path / "p.csv.gz", train_csv)
     written = pd.read_csv(tmp_path / "p.csv.gz")[LABELS].to_numpy()
-    assert told["macro_auc"] == pytest.approx(roc_auc_score(studies.targets[rows, :2], written))
-    assert told["macro_auc_lo"] < told["macro_auc"] < told["macro_auc_hi"]
-    assert list(told["auc"]) == LABELS
-    assert told["rows"] == 100
+    assert scores.cv_auc == pytest.approx(roc_auc_score(studies.targets[rows, :2], written))
+    assert scores.cv_auc_lo < scores.cv_auc < scores.cv_auc_hi
+    assert list(scores.auc) == LABELS
+    assert len(truth.uids) == 100
 
 
 def test_a_label_without_a_class_has_no_auc(train_csv, tmp_path, studies):
@@ -41,15 +41,15 @@ def test_a_label_without_a_class_has_no_auc(train_csv, tmp_path, studies):
     uids = table[UID].to_numpy()
     schema = LabelSchema(("a", "b"))
     Predictions(uids, studies.members["good"][:, :2], schema).write(tmp_path / "p.parquet")
-    told = score(tmp_path / "p.parquet", train_csv)
-    assert told["auc"]["b"] is None
-    assert told["macro_auc"] == told["auc"]["a"]
+    scores, _ = score(tmp_path / "p.parquet", train_csv)
+    assert scores.auc["b"] is None
+    assert scores.cv_auc == scores.auc["a"]
 
 
 def test_a_study_without_labels_is_named(train_csv, tmp_path):
     values = np.full((1, 2), 0.5, np.float32)
     Predictions(np.array(["who"]), values, LabelSchema(("a", "b"))).write(tmp_path / "p.csv")
-    with pytest.raises(DataError, match=r"p.csv: 1 studies have no labels, who among them"):
+    with pytest.raises(DataError, match=r"p.csv: 1 studies have no labels, e.g. who"):
         score(tmp_path / "p.csv", train_csv)
 
 
@@ -75,6 +75,6 @@ def test_patients_may_be_absent(train_csv):
 def test_the_six_real_models(real_data):
     """Real out-of-fold predictions of competition models score as the competition's do."""
     train_csv = real_data / "ranzcr" / "train.csv"
-    told = score(real_data / "ranzcr" / "oof" / "oof_a.csv.gz", train_csv)
-    assert told["rows"] == 6017
-    assert told["macro_auc"] == pytest.approx(0.97093, abs=1e-5)
+    scores, truth = score(real_data / "ranzcr" / "oof" / "oof_a.csv.gz", train_csv)
+    assert len(truth.uids) == 6017
+    assert scores.cv_auc == pytest.approx(0.97093, abs=1e-5)

@@ -1,17 +1,24 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from ranzcr.config import Experiment, ModelConfig
+from ranzcr.documents import CheckpointMetrics
 from ranzcr.errors import DataError
 from ranzcr.labels import COMPETITION
 from ranzcr.models import checkpoint
 from ranzcr.models.network import Network
 
 EXPERIMENT = Experiment(name="tiny", model=ModelConfig(backbone="test_resnet", pretrained=True))
-METRICS = {"labels": list(COMPETITION.names), "dataset_digest": "d" * 64, "fold": 1}
+METRICS = CheckpointMetrics(
+    experiment="tiny",
+    fold=1,
+    labels=COMPETITION.names,
+    dataset_digest="d" * 64,
+    image_size=64,
+    cache_size=64,
+    prevalence=(0.5,) * len(COMPETITION),
+)
 EXAMPLES = np.zeros((1, 64, 64), np.uint8)
 
 
@@ -38,8 +45,7 @@ def test_the_digest_changes_with_the_weights_and_the_data(saved):
     network, folder = saved
     before = checkpoint.digest(folder)
     assert checkpoint.digest(folder) == before
-    other = METRICS | {"dataset_digest": "e" * 64}
-    (folder / "metrics.json").write_text(json.dumps(other))
+    METRICS.model_copy(update={"dataset_digest": "e" * 64}).write(folder)
     after_data = checkpoint.digest(folder)
     network.head.linear.bias.data += 1
     checkpoint.save(network, EXPERIMENT, METRICS, EXAMPLES, folder)
@@ -55,5 +61,7 @@ def test_a_damaged_checkpoint_says_so(saved):
 
 
 def test_a_folder_that_is_no_checkpoint_says_so(tmp_path):
-    with pytest.raises(DataError, match=r"no metrics.json; expected a folder made by ranzcr train"):
+    with pytest.raises(
+        DataError, match=r"metrics.json: missing or damaged; make it with ranzcr train"
+    ):
         checkpoint.load(tmp_path)

@@ -23,6 +23,7 @@ from pipelines.trainer import settings
 from pipelines.trainer.placing import train
 from ranzcr import config
 from ranzcr.data.dataset import Dataset
+from ranzcr.documents import CheckpointMetrics
 from ranzcr.models import checkpoint
 
 pytestmark = pytest.mark.service  # two processes import torch, twice
@@ -207,7 +208,7 @@ def test_nodes_that_are_lost_go_on_from_the_last_epoch(cluster, task):
     _, told = running.communicate(timeout=300)
     assert running.returncode == 0, told
     assert told.count("epoch 1/20") == told.count("epoch 20/20") == 1
-    assert len(checkpoint.read_metrics(task.folder / "checkpoint")["history"]) == 20
+    assert len(CheckpointMetrics.read(task.folder / "checkpoint").history) == 20
 
 
 def test_what_the_user_can_mend_is_the_tasks_error(cluster, task):

@@ -83,5 +83,7 @@ def test_a_damaged_model_fails_with_the_kernels_last_line(competition, ensemble,
 
 
 def test_a_folder_that_is_no_ensemble_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"ensemble.json: no readable ensemble; make it with"):
+    with pytest.raises(
+        DataError, match=r"ensemble.json: missing or damaged; make it with ranzcr export"
+    ):
         bundle.run(tmp_path, tmp_path / "out")

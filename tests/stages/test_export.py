@@ -5,10 +5,9 @@ import pytest
 from trained import tiny
 
 from ranzcr import predictions
+from ranzcr.documents import Blend, CheckpointMetrics
 from ranzcr.errors import DataError
-from ranzcr.files import write_json
 from ranzcr.inference import runtime
-from ranzcr.models import checkpoint
 from ranzcr.stages import export, predict, train
 
 
@@ -26,13 +25,14 @@ def models(dataset, tmp_path_factory):
 @pytest.fixture
 def blend(models, tmp_path):
     def make(**weights: float):
-        told = {
-            "weights": weights,
-            "dataset_digest": checkpoint.read_metrics(models[0])["dataset_digest"],
-            "digest": "b" * 64,
-            "method": "weights",
-        }
-        write_json(tmp_path / "blend" / "blend.json", told)
+        blend = Blend(
+            **{"cv_auc": 0.9, "cv_auc_lo": 0.8, "cv_auc_hi": 1.0, "method": "weights"},
+            weights=weights,
+            members=tuple(weights),
+            dataset_digest=CheckpointMetrics.read(models[0]).dataset_digest,
+            digest="b" * 64,
+        )
+        blend.write(tmp_path / "blend")
         return tmp_path / "blend"
 
     return make
@@ -71,9 +71,8 @@ def test_a_member_without_checkpoint_is_named(models, blend, tmp_path):
 
 def test_a_checkpoint_of_another_data_set_is_refused(models, blend, tmp_path):
     folder = blend(tiny=1.0)
-    told = json.loads((folder / "blend.json").read_text())
-    write_json(folder / "blend.json", told | {"dataset_digest": "e" * 64})
-    with pytest.raises(DataError, match="the blend is of eeeeeeeeeeee"):
+    Blend.read(folder).model_copy(update={"dataset_digest": "e" * 64}).write(folder)
+    with pytest.raises(DataError, match=r"made from data set \w{12}, expected eeeeeeeeeeee"):
         export.run(folder, models, tmp_path / "ensemble")
 
 

@@ -66,7 +66,7 @@ def test_labels_that_have_changed_are_found_and_lower_the_score(run, changed, tm
     drifted, scored = findings[0], findings[-1]
     assert drifted.startswith("drift: label/")
     assert " positive, was 0." in drifted
-    assert scored == "score: AUC 0.0000, below the 0.9000 that its interval began at"
+    assert scored == "score: AUC 0.0000, below 0.9000, the lower end of its interval at training"
     assert report(tmp_path)["findings"] == list(findings)
 
 

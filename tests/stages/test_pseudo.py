@@ -65,17 +65,17 @@ def test_teachers_may_be_chosen(teachers, dataset, tmp_path):
 
 def test_a_prediction_of_a_model_that_trained_on_the_row_is_a_leak(teachers, dataset, tmp_path):
     """Folds 0 and 1 swapped: each predicts rows that it was trained on."""
-    for folder, fold in ((teachers[0], "1"), (teachers[1], "0")):
+    for folder, fold in ((teachers[0], 1), (teachers[1], 0)):
         part = predictions.read(folder / "oof.parquet")
         replace(part, origin=replace(part.origin, fold=fold)).write(folder / "oof.parquet")
-    with pytest.raises(DataError, match=r"model of fold \d predicts .* so it trained on it"):
+    with pytest.raises(DataError, match=r"model of fold \d predicts .*, on which it was trained"):
         pseudo.run(teachers[:3], dataset, tmp_path / "soft")
 
 
 def test_predictions_that_do_not_say_their_fold_are_refused(teachers, dataset, tmp_path):
     part = predictions.read(teachers[0] / "oof.parquet")
-    replace(part, origin=replace(part.origin, fold="")).write(teachers[0] / "oof.parquet")
-    with pytest.raises(DataError, match="predictions of t1: no fold is noted in them"):
+    replace(part, origin=replace(part.origin, fold=None)).write(teachers[0] / "oof.parquet")
+    with pytest.raises(DataError, match="predictions of t1: their fold is not recorded"):
         pseudo.run(teachers[:1], dataset, tmp_path / "soft")
 
 

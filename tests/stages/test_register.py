@@ -69,7 +69,7 @@ def test_an_export_of_another_blend_is_refused(run, blend, tmp_path):
 
 def test_a_missing_blend_is_one_line(run, tmp_path):
     with pytest.raises(DataError, match=r"blend\.json: missing or damaged; make it with ranzcr"):
-        run(blend=tmp_path)
+        run(blend=tmp_path / "no")
 
 
 def test_a_leaderboard_score_that_was_recorded_since_is_found(run, journal, tmp_path):

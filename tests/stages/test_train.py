@@ -25,7 +25,7 @@ def test_a_checkpoint_folder_holds_the_model_its_experiment_and_what_it_reached(
     assert metrics["valid_auc"] == pytest.approx(result.valid_auc)
     assert list(metrics["auc"]) == metrics["labels"]
     assert checkpoint.load(result.path).experiment == tiny()
-    assert predictions.read(result.path / "oof.parquet").origin.fold == "1"
+    assert predictions.read(result.path / "oof.parquet").origin.fold == 1
     assert np.load(result.path / "examples.npy").shape == (4, 48, 48)
     _assert_recorded(result)
 
@@ -47,7 +47,7 @@ def test_the_same_training_has_the_same_digest_and_another_fold_has_not(dataset,
     ]
     first, again, other = (run.digest for run in runs)
     assert first == again != other
-    assert runs[0].run_id == ""
+    assert runs[0].run_id is None
 
 
 def test_nothing_is_written_where_the_recipe_does_not_fit(dataset, tmp_path):
@@ -77,5 +77,5 @@ def test_the_first_process_of_all_nodes_alone_is_recorded(
 ):
     for name, value in ranks.items():
         monkeypatch.setenv(name, value)
-    with train._record(tiny(), Dataset.open(dataset), 0, None, track=True) as record:
-        assert bool(record.run_id) == recorded
+    with train._open_run(tiny(), Dataset.open(dataset), 0, None, track=True) as run:
+        assert bool(run) == recorded

@@ -47,7 +47,7 @@ def test_what_is_in_the_image_is_learned_and_held_out_rows_are_predicted(made_up
     targets = made_up.targets(rows)
     assert macro_auc(targets[:, :1], result.oof.values[:, :1]) > 0.95
     assert result.valid_auc == pytest.approx(macro_auc(targets, result.oof.values))
-    assert result.oof.origin.fold == "2"
+    assert result.oof.origin.fold == 2
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.99])
