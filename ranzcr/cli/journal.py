@@ -170,36 +170,36 @@ def journal_lineage(
 
 @group.command("import")
 def journal_import(
-    file: Annotated[Path, typer.Argument(help="A table: .csv, .tsv, .txt or .xlsx.")],
+    file: Annotated[Path, typer.Argument(help="A table: .xlsx, .csv, .tsv or .txt.")],
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="YAML: what each column is; guessed if not set.")
+        Path | None, typer.Option("--map", help="YAML: what each column is, see --write-map.")
     ] = None,
     write_map: Annotated[
         Path | None,
-        typer.Option("--write-map", help="Write the mapping to this file and import nothing."),
+        typer.Option("--write-map", help="Write a mapping to fill in; import nothing."),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Of rows that do not tell theirs: single or ensemble.")
+        str | None, typer.Option(help="Kind of rows without one: single or ensemble.")
     ] = None,
-    sheet: Annotated[str | None, typer.Option(help="Which sheet of an XLSX with several.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="The sheet of an XLSX with several.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be written, write nothing.")
+        bool, typer.Option("--dry-run", help="Print the changes, write nothing.")
     ] = False,
 ) -> None:
-    """Import a spreadsheet, Neptune's runs or Kaggle's submissions; a row that is there is updated.
+    """Import a spreadsheet, Neptune's runs or Kaggle's submissions; known rows are updated.
 
     Example: ranzcr journal import journal.xlsx --sheet Experiments --dry-run
     """
-    from ranzcr.journal.sheets import importing, mapping
+    from ranzcr.journal import importing
+    from ranzcr.journal.sheets import mapping
 
     if write_map is not None:
-        table, told = importing.load(file, map_file=map_file, kind=kind, sheet=sheet)
-        mapping.write(told, write_map)
-        typer.echo(mapping.render(told, table), nl=False)
-        typer.echo(f"{write_map}: edit it, then give it with --map; nothing was imported")
+        _, columns = importing.load(file, map_file=map_file, kind=kind, sheet=sheet)
+        mapping.write(columns, write_map)
+        typer.echo(f"{write_map}: edit it, then pass it with --map; nothing was imported")
         return
-    outcome = importing.run(file, map_file=map_file, kind=kind, sheet=sheet, dry_run=dry_run)
-    typer.echo(importing.render(outcome, dry_run=dry_run), nl=False)
+    plan = importing.run(file, map_file=map_file, kind=kind, sheet=sheet, dry_run=dry_run)
+    typer.echo(importing.render(plan, dry_run=dry_run), nl=False)
 
 
 @group.command("export")
@@ -211,7 +211,7 @@ def journal_export(
 
     Example: ranzcr journal export journal.xlsx
     """
-    from ranzcr.journal.sheets import exporting
+    from ranzcr.journal import exporting
 
     rows = exporting.run(file, kind)
     typer.echo(f"{file}: {rows} rows")

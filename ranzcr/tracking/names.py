@@ -48,12 +48,16 @@ class Tag:
     ALIVE_AT = "alive_at"  # when the run's process was last heard of, in seconds since 1970
     CANDIDATE_VERSION = "candidate_version"
     GATE = "gate"  # pass or fail
-    IMPORTED_FROM = "imported_from"  # the file that an imported run came from
     GATE_REPORT = "gate_report"  # of a candidate: each gate's finding, sealed
     REGISTERED_BY = "registered_by"
     REQUEST = "request"  # of a candidate: who requested its promotion and why, sealed
     LEDGER = "ledger"  # of a production version: its line of the ledger
     CV_AUC = "cv_auc"  # of a candidate
+    LB_SUBMISSION = "lb_submission"  # the submission that the leaderboard scores are from
+    IMPORTED_FROM = "imported_from"  # name of the table's file; ranzcr trained a run without it
+    IMPORTED_SOURCE = "imported_source"  # name by which the rows of a table are found again
+    IMPORTED_BY = "imported_by"  # who imported it last
+    IMPORTED_CELLS = "imported_cells"  # a digest of each cell
     NOTE = "mlflow.note.content"  # the description that MLflow's pages show
     PARENT_RUN = "mlflow.parentRunId"
 
@@ -92,4 +96,5 @@ class Param:
     HEAD = "cfg.model.head"
     IMAGE_SIZE = "cfg.data.image_size"
     METHOD = "cfg.method"
+    IMPORTED = "imported."  # prefix of a column without a place of its own
     CONFIG_HASH = "config_hash"

@@ -5,8 +5,8 @@ from mlflow_servers import MlflowServer
 from proxy import LossyProxy
 
 from ranzcr.errors import TrackingError
+from ranzcr.journal import importing
 from ranzcr.journal import rows as journal
-from ranzcr.journal.sheets import importing
 from ranzcr.tracking import server
 
 ROWS = 24
@@ -30,7 +30,7 @@ def lossy(mortal, monkeypatch):
 def table(tmp_path):
     def write(name, *changes):
         lines = [f"{name}_{number},0.9{number:02d},light" for number in range(ROWS)]
-        text = "\n".join(["Model,CV,Augs", *lines])
+        text = "\n".join(["experiment,cv_auc,params.augs", *lines])
         for old, new in changes:
             text = text.replace(old, new)
         (tmp_path / f"{name}.csv").write_text(text)
@@ -53,7 +53,7 @@ def test_rows_are_made_once_though_answers_are_lost(lossy, table):
     importing.run(table("lost"))
     assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
     assert names("lost") == all_of("lost")
-    assert importing.run(table("lost")).plan.summary() == f"0 new, 0 changed, {ROWS} same"
+    assert importing.run(table("lost")).summary() == f"0 new, 0 changed, {ROWS} same"
     client = server.connect()
     begun = client.search_runs([server.experiment_id(client)], "tags.imported_cells = 'unfinished'")
     assert begun == []
@@ -62,8 +62,8 @@ def test_rows_are_made_once_though_answers_are_lost(lossy, table):
 def test_edits_and_replacements_reach_a_server(lossy, table):
     importing.run(table("edit"))
     edited = table("edit", ("0.901", "0.899"), ("edit_2,0.902,light", "edit_2,0.902,heavy"))
-    assert importing.run(edited).plan.summary() == f"0 new, 2 changed, {ROWS - 2} same"
-    assert importing.run(edited).plan.summary() == f"0 new, 0 changed, {ROWS} same"
+    assert importing.run(edited).summary() == f"0 new, 2 changed, {ROWS - 2} same"
+    assert importing.run(edited).summary() == f"0 new, 0 changed, {ROWS} same"
     assert names("edit") == all_of("edit")
 
 

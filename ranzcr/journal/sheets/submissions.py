@@ -1,44 +1,43 @@
 """Kaggle's list of submissions: leaderboard scores for the runs that it names.
 
-A submission belongs to the run whose name stands in its description, else in the name of its
-file; of several names the one that has all others within it ("a+b" before "a"). Where no run or no
-single one is named, the submission becomes a row of its own.
+A submission belongs to the run whose name is in its description, else in the name of its file; of
+several names to the one that contains all others ("a+b" before "a"). If no run or no single run is
+named, the submission becomes a row of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 
-from mlflow.entities import Run as MlflowRun
-
 from ranzcr.errors import DataError
-from ranzcr.journal.sheets import cells
-from ranzcr.journal.sheets.cells import UnreadableError
-from ranzcr.journal.sheets.fields import EXPERIMENT, KIND, START, Content
-from ranzcr.journal.sheets.header import Table
-from ranzcr.journal.sheets.merging import Edit, Plan, plan
-from ranzcr.journal.sheets.rows import Row, Rows, identity
-from ranzcr.journal.sheets.stored import SOURCE, Journal, content_of, name_of
+from ranzcr.journal.journal_run import JournalRun
+from ranzcr.journal.sheets import cells, plan
+from ranzcr.journal.sheets.content import EXPERIMENT, KIND, START, Content, content_of, key_of
+from ranzcr.journal.sheets.plan import Edit, Plan
+from ranzcr.journal.sheets.rows import Row, identity
+from ranzcr.journal.sheets.stored import Journal
+from ranzcr.journal.sheets.tables import Layout, Table, listed, text
+from ranzcr.tracking.names import Kind, Metric, Tag
 
 KAGGLE = "kaggle"  # the source of these rows: they are found again whatever the file is called
 _COLUMNS = {"fileName", "date", "description", "status", "publicScore", "privateScore"}
-_SHORTEST = 3  # characters of a name that is looked for in a text
+_FILE, _SUBMISSION = "params.imported.fileName", f"tags.{Tag.LB_SUBMISSION}"
+_SHORTEST = 3  # characters of a name that is searched for in a text
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One submission that was scored."""
+    """One submission with a score."""
 
     row: int
-    named: str  # its number, else file and date
+    name: str  # its number, else file and date
     file: str
     description: str
-    when: int | None  # milliseconds since 1970
+    time: int  # milliseconds since 1970; 0 if not known
     scores: Content
 
 
@@ -47,123 +46,116 @@ def is_list(table: Table) -> bool:
     return set(table.columns) >= _COLUMNS
 
 
-def fill(table: Table, journal: Journal, file: str, kind: str | None) -> Plan:
-    """What the submissions change in the journal: the latest of a run counts.
+def compare(table: Table, kind: str, journal: Journal, changes: Plan) -> None:
+    """Add to a plan what a list of submissions changes; the latest submission of a run counts.
 
     Args:
-        table: see `is_list`.
-        journal: whose runs are looked for.
-        file: the table's name.
-        kind: of rows for submissions that name no run; single where None.
+        kind: of rows for submissions that name no run.
 
     Raises DataError for a score that cannot be read.
     """
-    found = Rows(KAGGLE)
-    scored = _scored(table, found)
-    runs_by_name = _by_name(journal.runs)
-    of_run: dict[str, list[Submission]] = defaultdict(list)
-    for one in scored:
-        name = _named(one, runs_by_name, found.notes)
+    by_name: defaultdict[str, list[JournalRun]] = defaultdict(list)
+    own: dict[tuple[str, int], JournalRun] = {}  # rows of submissions, by file and second
+    for run in journal.runs:
+        if run.tags.get(Tag.IMPORTED_SOURCE) == KAGGLE:
+            own[str(content_of(run).get(_FILE)), run.started // 1000] = run
+        elif run.tags.get(Tag.KIND) != Kind.PSEUDO:
+            by_name[run.experiment].append(run)
+    rows: list[Row] = []
+    of_run: defaultdict[str, list[Submission]] = defaultdict(list)
+    for submission in _scored(table):
+        name = _run_name(submission, by_name, table.notes)
         if name is None:
-            row = _row(one, kind or "single")
-            found.rows[row.key] = row
+            known = journal.by_key.get(identity(KAGGLE, submission.name))
+            known = known or own.get((submission.file, submission.time // 1000))
+            rows.append(_row(submission, kind, known))
         else:
-            of_run[name].append(one)
-    made = plan(found, journal, file)
-    for name, told in of_run.items():
-        _fill(runs_by_name[name][0], told, made)
-    return made
+            of_run[name].append(submission)
+    plan.compare(rows, journal, changes)
+    for name, submissions in of_run.items():
+        _score(by_name[name][0], submissions, changes)
 
 
-def _scored(table: Table, told: Rows) -> list[Submission]:
+def _scored(table: Table) -> list[Submission]:
     """Submissions with a score, the oldest first."""
     found: list[Submission] = []
     left_out: list[int] = []
+    score = cells.reader("score", Layout())
     for number, row in table.rows.items():
         try:
-            read = {
-                "metrics.lb_public": cells.score(row["publicScore"]),
-                "metrics.lb_private": cells.score(row["privateScore"]),
+            scores = {
+                f"metrics.{Metric.LB_PUBLIC}": score(row["publicScore"]),
+                f"metrics.{Metric.LB_PRIVATE}": score(row["privateScore"]),
             }
-            when = cells.moment(row["date"])
-        except UnreadableError as problem:
-            raise DataError(
-                f"{table.file}: row {number}: {problem}; nothing was imported"
-            ) from None
-        scores: Content = {name: score for name, score in read.items() if score is not None}
-        status = cells.text(row["status"]).rpartition(".")[2].casefold()
-        if status != "complete" or not scores:
+            time = cells.moment(row["date"]) or 0
+        except cells.CellError as error:
+            raise DataError(f"{table.file}: row {number}: {error}; nothing was imported") from None
+        known = {name: value for name, value in scores.items() if value is not None}
+        if known and text(row["status"]).rpartition(".")[2].casefold() == "complete":
+            file, description = text(row["fileName"]), text(row["description"])
+            name = text(row.get("ref")) or f"{file} of {text(row['date'])}"
+            found.append(Submission(number, name, file, description, time, known))
+        else:
             left_out.append(number)
-            continue
-        file, description = cells.text(row["fileName"]), cells.text(row["description"])
-        named = cells.text(row.get("ref")) or f"{file} of {cells.text(row['date'])}"
-        found.append(Submission(number, named, file, description, when, scores))
     if left_out:
-        rows = ", ".join(map(str, left_out[:8])) + (", ..." if len(left_out) > 8 else "")
-        told.notes.append(f"submissions without a score are left out: rows {rows}")
-    return sorted(found, key=lambda one: one.when or 0)
+        table.notes.append(f"submissions without a score are left out: rows {listed(left_out)}")
+    return sorted(found, key=lambda submission: submission.time)
 
 
-def _by_name(rows: Iterable[MlflowRun]) -> dict[str, list[MlflowRun]]:
-    """Runs by name, but for those that submissions made."""
-    found: dict[str, list[MlflowRun]] = defaultdict(list)
-    for run in rows:
-        tags = run.data.tags
-        if tags.get(SOURCE) != KAGGLE and tags.get("kind") != "pseudo":
-            found[name_of(run)].append(run)
-    return found
-
-
-def _named(one: Submission, known: dict[str, list[MlflowRun]], notes: list[str]) -> str | None:
-    """The run that a submission names; None, and a note, where that is not clear."""
-    for text in (one.description, PurePath(one.file).stem):
-        names = [name for name in known if _stands_in(name, text)]
-        longest = max(names, key=len, default=None)
-        if longest is None:
+def _run_name(
+    submission: Submission, runs: dict[str, list[JournalRun]], notes: list[str]
+) -> str | None:
+    """The name of the run that a submission names; None, and a note, if that is not clear."""
+    for words in (submission.description, PurePath(submission.file).stem):
+        names = [name for name in runs if _is_in(name, words)]
+        if not names:
             continue
+        longest = max(names, key=len)
         others = [name for name in names if name not in longest]
-        if others or len(known[longest]) > 1:
-            what = f"{longest} and {others[0]}" if others else f"several runs called {longest}"
-            notes.append(f"row {one.row} {text!r} names {what}: a row of its own")
-            return None
-        return longest
+        if not others and len(runs[longest]) == 1:
+            return longest
+        what = f"{longest} and {others[0]}" if others else f"several runs called {longest}"
+        notes.append(f"row {submission.row} {words!r} names {what}: a row of its own")
+        return None
     return None
 
 
-def _stands_in(name: str, text: str) -> bool:
-    """Whether a name stands in a text as a whole; spaces around "+" do not matter."""
+def _is_in(name: str, words: str) -> bool:
+    """Whether a text contains a whole name; spaces around "+" do not matter."""
     if len(name) < _SHORTEST:
-        return name == text
-    tight = partial(re.sub, r"\s*\+\s*", "+")
-    return bool(
-        re.search(rf"(?<![\w-]){re.escape(tight(name))}(?![\w-])", tight(text), re.IGNORECASE)
-    )
+        return name == words
+    name, words = (re.sub(r"\s*\+\s*", "+", text) for text in (name, words))
+    return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", words, re.IGNORECASE))
 
 
-def _row(one: Submission, kind: str) -> Row:
+def _row(submission: Submission, kind: str, known: JournalRun | None) -> Row:
+    """A row of its own; lists of older commands have no number and no fractions of a second."""
     content: Content = {
         KIND: kind,
-        EXPERIMENT: one.description or PurePath(one.file).stem,
-        "tags.lb_submission": one.named,
-        "params.imported.fileName": one.file,
-        **({} if one.when is None else {START: one.when}),
-        **one.scores,
+        EXPERIMENT: submission.description or PurePath(submission.file).stem,
+        _SUBMISSION: submission.name,
+        _FILE: submission.file,
+        **({START: submission.time} if submission.time else {}),
+        **submission.scores,
     }
-    return Row(one.row, identity(KAGGLE, one.named), content)
+    if known is None:
+        return Row(submission.row, content, identity(KAGGLE, submission.name))
+    before = content_of(known)
+    content |= {cell: before[cell] for cell in (START, _SUBMISSION) if cell in before}
+    return Row(submission.row, content, key_of(known))
 
 
-def _fill(run: MlflowRun, told: list[Submission], made: Plan) -> None:
+def _score(run: JournalRun, submissions: Sequence[Submission], changes: Plan) -> None:
     """Give a run the scores of its latest submission."""
-    latest = told[-1]
-    if len(told) > 1:
-        made.notes.append(
-            f"{len(told)} submissions name {name_of(run)}: the latest counts, {latest.named} in "
-            f"row {latest.row}"
+    latest = submissions[-1]
+    if len(submissions) > 1:
+        changes.notes.append(
+            f"{len(submissions)} submissions name {run.experiment}: the latest counts, "
+            f"{latest.name} in row {latest.row}"
         )
     present = content_of(run)
-    wanted: Content = {**latest.scores, "tags.lb_submission": latest.named}
-    changes = {cell: value for cell, value in wanted.items() if present.get(cell) != value}
-    if changes:
-        made.edits.append(Edit(run, changes))
+    edited = {cell: value for cell, value in latest.scores.items() if present.get(cell) != value}
+    if edited or _SUBMISSION not in present:
+        changes.edits.append(Edit(run, {**edited, _SUBMISSION: latest.name}))
     else:
-        made.same += 1
+        changes.same += 1

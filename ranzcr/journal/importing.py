@@ -1,0 +1,100 @@
+"""Importing a table into the journal: read all of it, compare, and only then write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ranzcr.errors import DataError
+from ranzcr.journal.columns import SHOWN
+from ranzcr.journal.rows import check_kind
+from ranzcr.journal.sheets import mapping, plan, rows, submissions, tables, writing
+from ranzcr.journal.sheets.mapping import Mapping
+from ranzcr.journal.sheets.plan import Plan
+from ranzcr.journal.sheets.stored import Journal
+from ranzcr.journal.sheets.tables import Layout, Table, listed
+from ranzcr.tracking import place, server
+from ranzcr.tracking.names import Kind
+
+_LINES = 20  # of a list that are shown
+
+
+def load(
+    file: Path, *, map_file: Path | None = None, kind: str | None = None, sheet: str | None = None
+) -> tuple[Table, Mapping]:
+    """Read a table and the mapping of its columns.
+
+    Args:
+        file: see `tables.read`.
+        map_file: YAML with the mapping; without it only known columns have a target.
+        kind: of rows without one; wins over the mapping's.
+        sheet: of an XLSX with several; wins over the mapping's.
+
+    Raises DataError for the table, ConfigError for the mapping, the kind or the sheet.
+    """
+    check_kind(kind)
+    known = mapping.read(map_file) if map_file else None
+    layout = known or Layout()
+    table = tables.read(file, layout.model_copy(update={"sheet": sheet or layout.sheet}))
+    if known is None:
+        return table, mapping.guess(table, kind)
+    return table, mapping.complete(known, table, kind, str(map_file))
+
+
+def run(
+    file: Path,
+    *,
+    map_file: Path | None = None,
+    kind: str | None = None,
+    sheet: str | None = None,
+    dry_run: bool = False,
+) -> Plan:
+    """Import a table, see `load`; with `dry_run` only find out what it would write.
+
+    Raises DataError for the first row that cannot be read; then nothing is written.
+    """
+    table, columns = load(file, map_file=map_file, kind=kind, sheet=sheet)
+    compare: Callable[[Journal, Plan], None]
+    if map_file is None and submissions.is_list(table):
+        changes = Plan(file.name, submissions.KAGGLE, table.notes)
+        compare = partial(submissions.compare, table, kind or Kind.SINGLE)
+    else:
+        if map_file is None:
+            _refuse_unknown(table, columns)
+        changes = Plan(file.name, columns.source, table.notes)
+        compare = partial(plan.compare, rows.read(table, columns))
+    with server.exclusive(place.tracking_uri(), "import"):
+        journal = Journal.load()
+        compare(journal, changes)
+        if not dry_run:
+            writing.write(changes, journal)
+    return changes
+
+
+def render(changes: Plan, *, dry_run: bool = False) -> str:
+    """Format the notes of a plan, its changes and their number."""
+    lines = [f"note: {note}" for note in changes.notes]
+    lines += _first([f"new: row {row.number} {row.name}" for row in changes.new] if dry_run else [])
+    lines += _first([f"changed: {edit}" for edit in changes.edits])
+    ending = " (dry run: nothing was written)" if dry_run else ""
+    return "\n".join([*lines, f"{changes.file}: {changes.summary()}{ending}", ""])
+
+
+def _refuse_unknown(table: Table, columns: Mapping) -> None:
+    if {column.name for column in SHOWN} <= set(table.columns):
+        raise DataError(
+            f"{table.file}: what ranzcr journal show prints lacks scores and settings; import what "
+            "ranzcr journal export writes"
+        )
+    unknown = [name for name, target in columns.columns.items() if not target]
+    if unknown:
+        raise DataError(
+            f"{table.file}: the journal has no columns {listed(unknown)}; write a mapping with "
+            "--write-map FILE, fill it in, and pass it with --map FILE"
+        )
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - _LINES
+    return [*lines[:_LINES], *([f"... and {more} more"] if more > 0 else [])]
