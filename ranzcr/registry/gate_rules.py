@@ -1,15 +1,18 @@
-"""What the gates ask for: YAML, typed and frozen, a typo is an error with the right name in it."""
+"""Settings of the gates: gates.yaml, with the changes of a user's file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
 from ranzcr import settings
-from ranzcr.settings import Settings
+from ranzcr.errors import ConfigError, nearest
+from ranzcr.extensions import GATES
 
 DEFAULT = Path(__file__).with_name("gates.yaml")
 
@@ -17,59 +20,85 @@ _Limit = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, pydantic.Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Rule(Settings):
-    """One gate: whether it is asked, and whether an exception may be made."""
+class Rule(settings.Settings):
+    """The settings of one gate: `gates.yaml` shows which limit it has, and its unit."""
 
     required: bool = True
     waivable: bool = True
+    at_least: _Share | None = None
+    above: _Share | None = None
+    at_most: _Limit | None = None
+
+    @property
+    def limit(self) -> float:
+        """The one limit that is set. Raises ConfigError if there is none, or more than one."""
+        limits = [x for x in (self.at_least, self.above, self.at_most) if x is not None]
+        if len(limits) != 1:
+            raise ConfigError(
+                f"a gate has {len(limits)} limits; set one of at_least, above and at_most"
+            )
+        return limits[0]
 
 
-class AtLeast(Rule):
-    at_least: _Share
+@dataclass(frozen=True)
+class Rules:
+    """The settings of all gates by name, in the order in which they are judged and shown."""
 
+    gates: Mapping[str, Rule]
 
-class Above(Rule):
-    above: _Share
-
-
-class AtMost(Rule):
-    at_most: _Limit
-
-
-class Rules(Settings):
-    """All gates, in the order in which they are judged and shown. `gates.yaml` has their units."""
-
-    data: Rule
-    audit: Rule
-    cv: AtLeast
-    champion: Above
-    labels: AtMost
-    calibration: AtMost
-    parity: AtMost
-    latency: AtMost
-    lb: Rule
+    def __getitem__(self, gate: str) -> Rule:
+        return self.gates[gate]
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        gates = {name: rule.model_dump(exclude_none=True) for name, rule in self.gates.items()}
+        return json.dumps(gates, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Rules:
-        """What `to_json` wrote; the packaged gates for ""."""
-        return settings.validate(cls, json.loads(text), "gates") if text else load()
+        """Read what `to_json` wrote; the packaged settings for ""."""
+        return _over_packaged(json.loads(text or "{}"), "gates")
 
 
 def load(file: Path | None = None, *, min_auc: float | None = None) -> Rules:
-    """The packaged gates, with a file's changes over them.
+    """Return the packaged settings with the changes of a file.
 
     Args:
-        file: YAML that names only what it changes.
-        min_auc: in place of cv.at_least.
+        file: YAML that names only what it changes; a gate with dots in its name is a function of
+            the user's own.
+        min_auc: overrides cv.at_least.
 
-    Raises ConfigError for a gate, a setting or a value that is not known.
+    Raises ConfigError for an unknown gate or setting, and for an invalid value.
     """
-    content = settings.read(DEFAULT)
-    if file is not None:
-        content = settings.merged(content, settings.read(file))
+    changes = settings.read(file) if file else {}
     if min_auc is not None:
-        content = settings.merged(content, {"cv": {"at_least": min_auc}})
-    return settings.validate(Rules, content, str(file or "gates"))
+        changes = settings.merged(changes, {"cv": {"at_least": min_auc}})
+    return _over_packaged(changes, str(file) if file else "gates")
+
+
+def _over_packaged(changes: Mapping[str, Any], where: str) -> Rules:
+    packaged = settings.read(DEFAULT)
+    for gate, change in changes.items():
+        if not isinstance(change, Mapping):
+            raise ConfigError(f"{where}: {gate}: expected settings as key: value; found {change!r}")
+        known = ["required", "waivable", *packaged.get(gate, {})]
+        if gate not in packaged:
+            _check_name(gate, where)
+            known = list(Rule.model_fields)
+        for setting in change:
+            if setting not in known:
+                raise ConfigError(
+                    f"{where}: gate {gate} has no setting {setting!r}; {nearest(setting, known)}"
+                )
+    return Rules(
+        {
+            gate: settings.validate(Rule, content, f"{where}: {gate}")
+            for gate, content in settings.merged(packaged, changes).items()
+        }
+    )
+
+
+def _check_name(gate: str, where: str) -> None:
+    try:
+        GATES.check(gate)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

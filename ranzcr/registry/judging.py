@@ -1,4 +1,8 @@
-"""Is a blend good enough for the clinic? Each gate says what it found and what it asks."""
+"""The gates: each is one function that compares a measurement with its limit.
+
+To add a gate, write a function here and its settings in gates.yaml. A gate of your own needs no
+change here: name it `my_package.gates.my_gate` in the file that `--gates` takes.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,10 @@ from ranzcr.ensemble import bootstrap
 from ranzcr.ensemble.auc import label_aucs
 from ranzcr.ensemble.calibration import calibration_error
 from ranzcr.ensemble.score import Truth
+from ranzcr.extensions import GATES
 from ranzcr.predictions import Predictions
 from ranzcr.registry import gate_rules
-from ranzcr.registry.gate_rules import Rules
+from ranzcr.registry.gate_rules import Rule, Rules
 from ranzcr.registry.gates import Gate, GateReport
 
 # On fewer studies chance alone makes an error of the size of the limit: 50 rows of a label that a
@@ -35,14 +40,14 @@ class Measurements:
     cv_auc_lo: float
     oof: Predictions  # cross-fitted, out-of-fold
     clean: bool  # no leak was found in the data set
-    audit: str  # what was found, as one line
+    audit: str  # the findings of the audit, as one line
     parity: float  # largest |ONNX - torch| of a probability
     seconds: float  # per image
-    leaderboard: Mapping[str, float]  # "public" and "private", where they are recorded
+    leaderboard: Mapping[str, float]  # by "public" and "private", if recorded
 
 
 class Incumbent(Protocol):
-    """The champion, as far as a gate needs it; its predictions are fetched only when compared."""
+    """The champion, as gates see it; its predictions are fetched only to be compared."""
 
     @property
     def version(self) -> str: ...
@@ -54,184 +59,188 @@ class Incumbent(Protocol):
     def predictions(self) -> Callable[[], Predictions]: ...
 
 
-def judge(
-    candidate: Measurements, champion: Incumbent | None, truth: Truth, rules: Rules | None = None
-) -> GateReport:
-    """Judge a blend at every gate that the rules require. What cannot be measured fails."""
-    rules = rules or gate_rules.load()
-    case = _Case(candidate, champion, truth)
-    judged = []
-    for name, gate in _GATES.items():
-        rule = getattr(rules, name)
-        if rule.required:
-            judged.append(replace(gate(case, rule), name=name, waivable=rule.waivable))
-    return GateReport(tuple(judged))
-
-
 @dataclass(frozen=True)
-class _Contest:
-    """The studies that two blends both predict."""
+class Case:
+    """What a gate may look at: the candidate's measurements, the champion, the labels."""
 
-    targets_NL: np.ndarray
-    own_NL: np.ndarray
-    other_NL: np.ndarray
-    patients_N: np.ndarray
-
-    @classmethod
-    def of(cls, own: Predictions, other: Predictions, truth: Truth) -> _Contest:
-        known = pd.Index(truth.uids)
-        common = known.intersection(own.uids, sort=False).intersection(other.uids, sort=False)
-        rows, uids = known.get_indexer(common), common.to_numpy()
-        return cls(
-            truth.targets[rows],
-            own.aligned(uids).values,
-            other.aligned(uids).values,
-            truth.groups[rows],
-        )
-
-    def chance(self) -> float:
-        if not len(self.targets_NL):
-            return float("nan")
-        return bootstrap.paired(self.targets_NL, self.own_NL, self.other_NL, self.patients_N)
-
-
-@dataclass(frozen=True)
-class _Case:
     candidate: Measurements
     champion: Incumbent | None
     truth: Truth
 
     @property
     def against(self) -> str:
-        """What a comparison with the champion is tied to."""
+        """The blend digest of the champion compared with, "" without a champion."""
         return self.champion.digest if self.champion else ""
 
     @property
-    def champion_named(self) -> str:
+    def champion_name(self) -> str:
         return f"champion {self.champion.version}" if self.champion else ""
 
     @property
     def unopposed(self) -> str:
-        """Why there is no champion to compare with; "" where there is one."""
+        """Why there is no champion to compare with; "" if there is one."""
         if self.champion is None:
             return "there is no champion yet"
         if self.champion.digest == self.candidate.digest:
-            return f"this is {self.champion_named} itself"
+            return f"this is {self.champion_name} itself"
         if self.champion.dataset_digest != self.candidate.dataset_digest:
-            found = self.champion.dataset_digest[:12]
-            return f"{self.champion_named} comes from another data set ({found}): not compared"
-        if self._reigning.schema != self.candidate.oof.schema:
-            return f"{self.champion_named} has other labels: not compared"
+            digest = self.champion.dataset_digest[:12]
+            return f"{self.champion_name} comes from another data set ({digest}): not compared"
+        if self._champion_oof.schema != self.candidate.oof.schema:
+            return f"{self.champion_name} has other labels: not compared"
         return ""
 
     @cached_property
-    def _reigning(self) -> Predictions:
+    def comparison(self) -> Comparison:
+        """The studies that the candidate and the champion both predict."""
+        own, other = self.candidate.oof, self._champion_oof
+        known = pd.Index(self.truth.uids)
+        common = known.intersection(own.uids, sort=False).intersection(other.uids, sort=False)
+        rows, uids = known.get_indexer(common), common.to_numpy()
+        return Comparison(
+            self.truth.targets[rows],
+            own.aligned(uids).values,
+            other.aligned(uids).values,
+            self.truth.groups[rows],
+        )
+
+    @cached_property
+    def _champion_oof(self) -> Predictions:
         assert self.champion is not None
         return self.champion.predictions()
 
-    @cached_property
-    def contest(self) -> _Contest:
-        return _Contest.of(self.candidate.oof, self._reigning, self.truth)
+
+@dataclass(frozen=True)
+class Comparison:
+    """The predictions of a candidate and of the champion for the same N studies and L labels."""
+
+    targets_NL: np.ndarray
+    own_NL: np.ndarray
+    other_NL: np.ndarray
+    patients_N: np.ndarray
 
 
-def _data(case: _Case, rule: Any) -> Gate:
-    made, judged = case.candidate.dataset_digest, case.candidate.judged_on
-    text = f"made from data set {made[:12] or 'none'}; judged on {judged[:12] or 'none'}"
-    return Gate("", bool(judged) and made == judged, None, None, text)
+def judge(
+    candidate: Measurements, champion: Incumbent | None, truth: Truth, rules: Rules | None = None
+) -> GateReport:
+    """Judge a blend at every gate that is required. A value that cannot be measured fails."""
+    rules = rules or gate_rules.load()
+    case = Case(candidate, champion, truth)
+    gates = []
+    for name, rule in rules.gates.items():
+        if rule.required:
+            gate = GATES.get(name)(case, rule)
+            gates.append(replace(gate, name=name, waivable=rule.waivable))
+    return GateReport(tuple(gates))
 
 
-def _audit(case: _Case, rule: Any) -> Gate:
-    return Gate("", case.candidate.clean, None, None, case.candidate.audit)
+def result(
+    passed: bool, text: str, value: float | None = None, limit: float | None = None, **details: Any
+) -> Gate:
+    """Return the result of a gate; `judge` adds its name. `details` are other fields of Gate."""
+    value = None if value is None or np.isnan(value) else float(value)  # JSON has no NaN
+    return Gate("", bool(passed), value, limit, text, **details)
 
 
-def _cv(case: _Case, rule: Any) -> Gate:
-    found, limit = case.candidate.cv_auc_lo, rule.at_least
-    text = f"95% interval of the honest CV begins at {found:.4f}; the limit is {limit:.4f}"
-    return Gate("", bool(found >= limit), _finite(found), limit, text)
+def at_least(value: float, limit: float, text: str) -> Gate:
+    """Pass if the value reaches the limit."""
+    return result(value >= limit, text, value, limit)
 
 
-def _champion(case: _Case, rule: Any) -> Gate:
+def at_most(value: float, limit: float, text: str, **details: Any) -> Gate:
+    """Pass if the value is not above the limit."""
+    return result(value <= limit, text, value, limit, low_is_good=True, **details)
+
+
+@GATES.register("data")
+def data(case: Case, rule: Rule) -> Gate:
+    origin, judged = case.candidate.dataset_digest, case.candidate.judged_on
+    text = f"made from data set {origin[:12] or 'none'}; judged on {judged[:12] or 'none'}"
+    return result(bool(judged) and origin == judged, text)
+
+
+@GATES.register("audit")
+def audit(case: Case, rule: Rule) -> Gate:
+    return result(case.candidate.clean, case.candidate.audit)
+
+
+@GATES.register("cv")
+def cv(case: Case, rule: Rule) -> Gate:
+    value, limit = case.candidate.cv_auc_lo, rule.limit
+    text = f"95% interval of the cross-fitted CV begins at {value:.4f}; the limit is {limit:.4f}"
+    return at_least(value, limit, text)
+
+
+@GATES.register("champion")
+def champion(case: Case, rule: Rule) -> Gate:
     """Better than the champion on the same studies, by the paired patient bootstrap."""
+    limit, against = rule.limit, case.against
     if case.unopposed:
-        return Gate("", True, None, rule.above, case.unopposed, against=case.against)
-    contest = case.contest
-    chance, studies = contest.chance(), len(contest.targets_NL)
+        return result(True, case.unopposed, limit=limit, against=against)
+    both = case.comparison
+    studies = len(both.targets_NL)
+    chance = float("nan")
+    if studies:
+        chance = bootstrap.paired(both.targets_NL, both.own_NL, both.other_NL, both.patients_N)
     text = (
-        f"better than {case.champion_named} with probability {chance:.3f} on {studies} common "
-        f"studies; more than {rule.above} is asked"
+        f"better than {case.champion_name} with probability {chance:.3f} on {studies} common "
+        f"studies; must be above {limit}"
     )
-    passed = bool(chance > rule.above)
-    return Gate("", passed, _finite(chance), rule.above, text, against=case.against)
+    return result(chance > limit, text, chance, limit, against=against)
 
 
-def _labels(case: _Case, rule: Any) -> Gate:
+@GATES.register("labels")
+def labels(case: Case, rule: Rule) -> Gate:
     """No label much worse than the champion's; one without both classes is left out."""
-    limit = rule.at_most
-    told: dict[str, Any] = {"low_is_good": True, "against": case.against}
+    limit, against = rule.limit, case.against
+    details = {"limit": limit, "low_is_good": True, "against": against}
     if case.unopposed:
-        return Gate("", True, None, limit, case.unopposed, **told)
-    contest = case.contest
-    own_L = label_aucs(contest.targets_NL, contest.own_NL)
-    other_L = label_aucs(contest.targets_NL, contest.other_NL)
+        return result(True, case.unopposed, **details)
+    both = case.comparison
+    own_L = label_aucs(both.targets_NL, both.own_NL)
+    other_L = label_aucs(both.targets_NL, both.other_NL)
     drops_L = other_L - own_L
     if np.isnan(drops_L).all():
-        return Gate("", False, None, limit, "no label has both classes", **told)
+        return result(False, "no label has both classes", **details)
     worst = int(np.nanargmax(drops_L))
-    drop = float(drops_L[worst])
     text = (
         f"{case.candidate.oof.schema.names[worst]} has AUC {own_L[worst]:.4f}, "
-        f"{case.champion_named} {other_L[worst]:.4f}; a loss of {limit} is the limit"
+        f"{case.champion_name} {other_L[worst]:.4f}; the largest loss allowed is {limit}"
     )
-    return Gate("", drop <= limit, drop, limit, text, **told)
+    return at_most(float(drops_L[worst]), limit, text, against=against)
 
 
-def _calibration(case: _Case, rule: Any) -> Gate:
+@GATES.register("calibration")
+def calibration(case: Case, rule: Rule) -> Gate:
     known = pd.Index(case.truth.uids)
     rows = known.get_indexer(known.intersection(case.candidate.oof.uids, sort=False))
     if len(rows) < _CALIBRATION_ROWS:
         text = f"not measured on {len(rows)} studies; {_CALIBRATION_ROWS} are needed"
-        return Gate("", True, None, rule.at_most, text, low_is_good=True)
+        return result(True, text, limit=rule.limit, low_is_good=True)
     values = case.candidate.oof.aligned(case.truth.uids[rows]).values
     error = calibration_error(case.truth.targets[rows], values)
-    text = f"expected calibration error is {error:.4f}; the limit is {rule.at_most}"
-    passed = bool(error <= rule.at_most)
-    return Gate("", passed, _finite(error), rule.at_most, text, low_is_good=True)
+    text = f"expected calibration error is {error:.4f}; the limit is {rule.limit}"
+    return at_most(error, rule.limit, text)
 
 
-def _parity(case: _Case, rule: Any) -> Gate:
-    found, limit = case.candidate.parity, rule.at_most
-    text = f"ONNX differs from torch by at most {found:.1e}; the limit is {limit:.0e}"
-    return Gate("", bool(found <= limit), _finite(found), limit, text, low_is_good=True)
+@GATES.register("parity")
+def parity(case: Case, rule: Rule) -> Gate:
+    value, limit = case.candidate.parity, rule.limit
+    text = f"ONNX differs from torch by at most {value:.1e}; the limit is {limit:.0e}"
+    return at_most(value, limit, text)
 
 
-def _latency(case: _Case, rule: Any) -> Gate:
-    found, limit = case.candidate.seconds, rule.at_most
-    text = f"{found:.3g} s per image on {cores()} cores; the limit is {limit:g} s"
+@GATES.register("latency")
+def latency(case: Case, rule: Rule) -> Gate:
+    value, limit = case.candidate.seconds, rule.limit
+    text = f"{value:.3g} s per image on {cores()} cores; the limit is {limit:g} s"
     # Other work on the machine makes a repeated measurement differ.
-    passed = bool(found <= limit)
-    return Gate("", passed, _finite(found), limit, text, low_is_good=True, noise=found / 4)
+    return at_most(value, limit, text, noise=value / 4)
 
 
-def _leaderboard(case: _Case, rule: Any) -> Gate:
+@GATES.register("lb")
+def leaderboard(case: Case, rule: Rule) -> Gate:
     scores = case.candidate.leaderboard
-    found = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+    text = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     missing = "no leaderboard score is recorded; record it with ranzcr lb set, then register again"
-    return Gate("", bool(scores), None, None, found or missing)
-
-
-_GATES: dict[str, Callable[[_Case, Any], Gate]] = {
-    "data": _data,
-    "audit": _audit,
-    "cv": _cv,
-    "champion": _champion,
-    "labels": _labels,
-    "calibration": _calibration,
-    "parity": _parity,
-    "latency": _latency,
-    "lb": _leaderboard,
-}
-
-
-def _finite(value: float) -> float | None:
-    """None in place of NaN, which JSON does not have."""
-    return float(value) if np.isfinite(value) else None
+    return result(bool(scores), text or missing)

@@ -43,20 +43,20 @@ _NOT_TEXT = ("index", "model", "gate_report")
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerLine:
-    """One promotion or rollback. `previous_version` is "" for the first champion."""
+    """One promotion or rollback. `Chain.next` fills in the fields that are empty here."""
 
-    id: str  # by which a repeated request finds the version that it has created
-    index: int
-    time: str  # ISO 8601, UTC
+    id: str = ""  # by which a repeated request finds the version that it has created
+    index: int = 0
+    time: str = ""  # ISO 8601, UTC
     who: str
     why: str
     action: str
     candidate_version: str
-    previous_version: str  # in use before
+    previous_version: str  # in use before, "" for the first champion
     model: dict[str, str]  # the version's other tags: digest of the content, members, data set
     registered_by: str
     gate_report: dict[str, Any]
-    previous_hash: str
+    previous_hash: str = ""
     hash: str = ""
     version: str = ""  # the production version that carries the line; not part of it
 
@@ -101,34 +101,16 @@ class Chain:
         """The last line."""
         return self.entries[-1] if self.entries else None
 
-    def next(
-        self,
-        *,
-        who: str,
-        why: str,
-        action: str,
-        candidate_version: str,
-        previous_version: str,
-        model: dict[str, str],
-        registered_by: str,
-        gate_report: dict[str, Any],
-    ) -> LedgerLine:
-        """Return a new line that follows the last one."""
-        line = LedgerLine(
+    def next(self, line: LedgerLine) -> LedgerLine:
+        """Return the line with its place behind the last one: id, index, time and hashes."""
+        return replace(
+            line,
             id=uuid.uuid4().hex,
             index=self.head.index + 1 if self.head else 0,
             time=now(),
-            who=who,
-            why=why,
-            action=action,
-            candidate_version=candidate_version,
-            previous_version=previous_version,
-            model=model,
-            registered_by=registered_by,
-            gate_report=gate_report,
             previous_hash=self.head.hash if self.head else GENESIS,
-        )
-        return line.sealed()
+            version="",
+        ).sealed()
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ ensemble folder -> `register` -> ranzcr-clip-candidates, with its gate report
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -241,18 +241,9 @@ def rollback(*, why: str, who: str = "") -> Promotion:
                 f"the ledger of {PRODUCTION} has no champion before version {now.in_use}; promote "
                 "another candidate instead"
             )
-        line = now.chain.next(
-            who=name,
-            why=why,
-            action=ROLLBACK,
-            candidate_version=earlier.candidate_version,
-            previous_version=now.in_use,
-            model=earlier.model,
-            registered_by=earlier.registered_by,
-            gate_report=earlier.gate_report,
-        )
         source = client.get_model_version(PRODUCTION, earlier.version)
-        return promotion.put_in_use(client, source, line)
+        line = replace(earlier, who=name, why=why, action=ROLLBACK, previous_version=now.in_use)
+        return promotion.put_in_use(client, source, now.chain.next(line))
 
 
 def _author(client: MlflowClient, who: str = "") -> str:
@@ -287,7 +278,7 @@ def _promote(
     if now.cut_off and now.cut_off.candidate_version == candidate.version:
         return promotion.finish(client, now.cut_off)
     _refuse_failed(now, candidate)
-    line = now.chain.next(
+    line = LedgerLine(
         who=who,
         why=why,
         action=PROMOTE,
@@ -297,7 +288,7 @@ def _promote(
         registered_by=candidate.registered_by,
         gate_report=now.report(candidate).to_json(),
     )
-    return promotion.put_in_use(client, candidate.model_version, line)
+    return promotion.put_in_use(client, candidate.model_version, now.chain.next(line))
 
 
 def _refuse_failed(now: Snapshot, candidate: CandidateVersion) -> None:

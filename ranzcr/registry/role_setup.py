@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import mlflow
+import pydantic
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from ranzcr import settings
 from ranzcr.errors import ConfigError, TrackingError, nearest
 from ranzcr.registry import roles
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.roles import ADMIN, GRANTS, ROLES, Resource
-from ranzcr.settings import read as read_settings
 from ranzcr.tracking import server
 
 if TYPE_CHECKING:
@@ -34,12 +35,29 @@ if TYPE_CHECKING:
 _WORKSPACE = "default"  # where MLflow keeps all grants unless workspaces are on
 _Change = tuple[str, Callable[[], object]]  # its description, and what makes it
 _DESCRIPTION = "of ranzcr registry setup-roles"
-_SETTINGS = ("role", "password_env", "password_file")
+
+
+def _check_role(role: str) -> str:
+    if role not in ROLES:
+        raise ConfigError(f"no role {role!r}; {nearest(role, ROLES)}")
+    return role
+
+
+class _UserSettings(settings.Settings):
+    role: Annotated[str, settings.chosen(_check_role)]
+    password_env: str | None = None
+    password_file: Path | None = None
+
+
+class _RolesFile(settings.Settings):
+    model_config = pydantic.ConfigDict(hide_input_in_errors=True)  # it may be a password
+
+    users: dict[str, _UserSettings]
 
 
 @dataclass(frozen=True)
 class RoleMember:
-    """A user in the file of roles. `password` None: the account must exist."""
+    """A user in the file of roles, with the password. None: the account must exist."""
 
     role: str
     password: str | None = field(default=None, repr=False)
@@ -99,52 +117,27 @@ def set_up(
 
 def read(file: Path) -> dict[str, RoleMember]:
     """Return the users by name. Raises ConfigError for a typo and for a missing password."""
-    content = read_settings(file)
-    _refuse_unknown(content, ("users",), str(file))
-    if not isinstance(content.get("users"), dict):
-        raise ConfigError(f"{file}: expected `users:` with a line per user")
+    users = settings.load(_RolesFile, file).users
     return {
-        str(name): _member(settings, f"{file}: user {name}", file.parent)
-        for name, settings in content["users"].items()
+        name: RoleMember(user.role, *_password(user, f"{file}: user {name}", file.parent))
+        for name, user in users.items()
     }
 
 
-def _refuse_unknown(settings: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"{where}: no setting {key!r}; {nearest(str(key), known)}")
-
-
-def _member(settings: Any, where: str, folder: Path) -> RoleMember:
-    settings = settings if isinstance(settings, dict) else {}
-    if "password" in settings:
-        raise ConfigError(
-            f"{where}: a password does not belong in this file; name a variable (password_env) or "
-            "a file (password_file) that holds it"
-        )
-    _refuse_unknown(settings, _SETTINGS, where)
-    role = str(settings.get("role", ""))
-    if role not in ROLES:
-        raise ConfigError(f"{where}: no role {role!r}; {nearest(role, ROLES)}")
-    if "password_env" in settings and "password_file" in settings:
+def _password(user: _UserSettings, where: str, folder: Path) -> tuple[str | None, str]:
+    """Return a user's password and where it is from; None and "" if the file names neither."""
+    variable, path = user.password_env, user.password_file
+    if variable and path:
         raise ConfigError(f"{where}: has password_env and password_file; keep one of them")
-    if "password_env" in settings:
-        return RoleMember(role, *_from_environment(str(settings["password_env"]), where))
-    if "password_file" in settings:
-        return RoleMember(role, *_from_file(folder / str(settings["password_file"]), where))
-    return RoleMember(role)
-
-
-def _from_environment(variable: str, where: str) -> tuple[str, str]:
-    if not variable.isidentifier():  # perhaps a password, so do not show it
-        raise ConfigError(f"{where}: password_env takes the name of an environment variable")
-    password = os.environ.get(variable)
-    if not password:
-        raise ConfigError(f"{where}: {variable} is not set; export it")
-    return password, variable
-
-
-def _from_file(path: Path, where: str) -> tuple[str, str]:
+    if variable:
+        if not variable.isidentifier():  # perhaps a password, so do not show it
+            raise ConfigError(f"{where}: password_env takes the name of an environment variable")
+        if not os.environ.get(variable):
+            raise ConfigError(f"{where}: {variable} is not set; export it")
+        return os.environ[variable], variable
+    if not path:
+        return None, ""
+    path = folder / path
     password = path.read_text(encoding="utf-8").strip("\r\n") if path.is_file() else ""
     if not password:
         raise ConfigError(f"{where}: {path} holds no password; write it there")

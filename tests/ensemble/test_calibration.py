@@ -60,7 +60,7 @@ def test_real_blends_are_within_the_packaged_limit_and_ranks_are_not(real_data):
     uids = models[0].uids
     blend = np.mean([model.aligned(uids).values for model in models], axis=0)
     targets = truth.of(uids).targets
-    limit = gate_rules.load().calibration.at_most
+    limit = gate_rules.load()["calibration"].at_most
     assert calibration_error(targets, blend) < limit / 2
     ranks = blend.argsort(axis=0).argsort(axis=0) / len(blend)
     assert calibration_error(targets, ranks) > 5 * limit

@@ -21,18 +21,15 @@ def write(tmp_path):
 
 def test_the_packaged_gates_say_what_they_ask():
     rules = gate_rules.load()
-    assert (rules.cv.at_least, rules.champion.above) == (0.5, 0.9)
-    assert [name for name in Rules.model_fields if not getattr(rules, name).waivable] == [
-        "data",
-        "parity",
-    ]
-    assert [name for name in Rules.model_fields if not getattr(rules, name).required] == ["lb"]
+    assert (rules["cv"].at_least, rules["champion"].above) == (0.5, 0.9)
+    assert [name for name, rule in rules.gates.items() if not rule.waivable] == ["data", "parity"]
+    assert [name for name, rule in rules.gates.items() if not rule.required] == ["lb"]
 
 
 def test_a_file_names_only_what_it_changes(write):
     rules = gate_rules.load(write("labels: {at_most: 0.01}\nlb: {required: true}\n"))
-    assert (rules.labels.at_most, rules.lb.required) == (0.01, True)
-    assert rules.cv == gate_rules.load().cv
+    assert (rules["labels"].at_most, rules["lb"].required) == (0.01, True)
+    assert rules["cv"] == gate_rules.load()["cv"]
 
 
 def test_an_empty_file_changes_nothing(write):
@@ -40,7 +37,7 @@ def test_an_empty_file_changes_nothing(write):
 
 
 def test_min_auc_wins_over_the_file(write):
-    assert gate_rules.load(write("cv: {at_least: 0.8}\n"), min_auc=0.9).cv.at_least == 0.9
+    assert gate_rules.load(write("cv: {at_least: 0.8}\n"), min_auc=0.9)["cv"].at_least == 0.9
 
 
 def test_rules_survive_the_way_to_a_component(write):
@@ -52,12 +49,12 @@ def test_rules_survive_the_way_to_a_component(write):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("calibratoin: {at_most: 1}", "no setting 'calibratoin'; did you mean calibration?"),
-        ("cv: {at_lest: 0.7}", "no setting 'cv.at_lest'; did you mean at_least?"),
-        ("cv: {at_most: 0.7}", "no setting 'cv.at_most'; "),
-        ("cv: {at_least: high}", "cv.at_least: .*; found 'high'"),
-        ("cv: {at_least: 1.5}", "cv.at_least: .*less than or equal to 1; found 1.5"),
-        ("latency: {at_most: .nan}", "latency.at_most: "),
+        ("calibratoin: {at_most: 1}", "no gate 'calibratoin'; did you mean calibration?"),
+        ("cv: {at_lest: 0.7}", "gate cv has no setting 'at_lest'; did you mean at_least?"),
+        ("cv: {at_most: 0.7}", "gate cv has no setting 'at_most'; "),
+        ("cv: {at_least: high}", "cv: at_least: .*; found 'high'"),
+        ("cv: {at_least: 1.5}", "cv: at_least: .*less than or equal to 1; found 1.5"),
+        ("latency: {at_most: .nan}", "latency: at_most: "),
         ("lb: yes please", "lb: .*; found 'yes please'"),
         ("cv: [", "not YAML"),
         ("- cv", "expected settings as key: value, found list"),
@@ -71,5 +68,5 @@ def test_what_is_wrong_is_one_line(write, text, words):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.yaml: no such file; check the path"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
         gate_rules.load(tmp_path / "none.yaml")

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranzcr.ensemble.score import Truth
+from ranzcr.errors import ConfigError
+from ranzcr.extensions import GATES
 from ranzcr.labels import LabelSchema
 from ranzcr.predictions import Origin, Predictions
 from ranzcr.registry import gate_rules, judging
+from ranzcr.registry.gate_rules import Rules
 from ranzcr.registry.gates import GateReport
 
 N = 600
@@ -65,6 +68,11 @@ def judge(champion=None, rules=None, **changes):
     return judging.judge(replace(CANDIDATE, **changes), champion, TRUTH, rules)
 
 
+def changed(**gates):
+    """The packaged settings with changes."""
+    return Rules.from_json(json.dumps(gates))
+
+
 def gate(report, name):
     found = report.named(name)
     assert found is not None
@@ -72,9 +80,9 @@ def gate(report, name):
 
 
 def test_every_rule_has_a_gate():
-    rules = gate_rules.load().model_copy(update={"lb": gate_rules.Rule(required=True)})
-    names = [gate.name for gate in judge(rules=rules).gates]
-    assert names == list(gate_rules.Rules.model_fields)
+    names = [gate.name for gate in judge(rules=changed(lb={"required": True})).gates]
+    assert names == list(gate_rules.load().gates)
+    assert set(names) == set(GATES.names())
 
 
 def test_without_a_champion_a_good_blend_passes():
@@ -86,7 +94,7 @@ def test_without_a_champion_a_good_blend_passes():
 
 
 def test_a_gate_that_is_not_required_is_left_out():
-    rules = gate_rules.load().model_copy(update={"audit": gate_rules.Rule(required=False)})
+    rules = changed(audit={"required": False})
     assert judge(rules=rules).named("audit") is None
     assert judge().named("lb") is None
 
@@ -95,7 +103,7 @@ def test_a_weak_interval_fails_and_says_so():
     report = judge(cv_auc_lo=0.44)
     assert report.result == "fail"
     assert report.failures == (
-        "cv: 95% interval of the honest CV begins at 0.4400; the limit is 0.5000"
+        "cv: 95% interval of the cross-fitted CV begins at 0.4400; the limit is 0.5000"
     )
 
 
@@ -207,7 +215,7 @@ def test_calibration_is_not_measured_on_few_studies():
 
 
 def test_a_leaderboard_score_is_asked_for_where_it_is_required():
-    rules = gate_rules.load().model_copy(update={"lb": gate_rules.Rule()})
+    rules = changed(lb={"required": True})
     assert "ranzcr lb set" in gate(judge(rules=rules), "lb").text
     found = gate(judge(rules=rules, leaderboard={"public": 0.97}), "lb")
     assert (found.result, found.text) == ("pass", "public 0.9700")
@@ -218,9 +226,8 @@ def test_a_better_value_never_turns_a_pass_into_a_failure(data):
     share = st.floats(0, 1)
     low, high = sorted((data.draw(share), data.draw(share)))
     limit = data.draw(share)
-    rules = gate_rules.load(min_auc=limit)
-    bound = gate_rules.AtMost(at_most=limit)
-    rules = rules.model_copy(update={"parity": bound, "latency": bound})
+    bound = {"at_most": limit}
+    rules = changed(cv={"at_least": limit}, parity=bound, latency=bound)
     worse = judge(rules=rules, cv_auc_lo=low, parity=high, seconds=high)
     better = judge(rules=rules, cv_auc_lo=high, parity=low, seconds=low)
     for name in ("cv", "parity", "latency"):
@@ -230,3 +237,47 @@ def test_a_better_value_never_turns_a_pass_into_a_failure(data):
 def test_a_report_survives_json():
     report = judge(Reigning())
     assert GateReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+OWN_GATE = '''
+from ranzcr.registry.judging import at_most
+
+def gap(case, rule):
+    """The largest difference between the shares of two labels."""
+    shares = case.truth.targets.mean(axis=0)
+    value = float(shares.max() - shares.min())
+    return at_most(value, rule.limit, f"shares differ by {value:.2f}")
+'''
+
+
+@pytest.fixture
+def own_gate(tmp_path, monkeypatch):
+    """Writes a gate of the user's own; the file of gates that names it."""
+    (tmp_path / "my_gates.py").write_text(OWN_GATE)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "gates.yaml"
+
+    def _write(settings):
+        file.write_text(f"my_gates.gap: {{{settings}}}\n")
+        return file
+
+    return _write
+
+
+def test_a_gate_of_the_users_own_is_named_in_the_file_of_gates(own_gate):
+    rules = gate_rules.load(own_gate("at_most: 0.1, waivable: false"))
+    own = judge(rules=Rules.from_json(rules.to_json())).gates[-1]
+    assert (own.name, own.passed, own.limit, own.waivable) == ("my_gates.gap", True, 0.1, False)
+    assert own.text.startswith("shares differ by 0.")
+
+
+def test_a_gate_of_the_users_own_without_a_limit_is_one_line(own_gate):
+    with pytest.raises(ConfigError, match="has 0 limits; set one of at_least, above and at_most"):
+        judge(rules=gate_rules.load(own_gate("waivable: false")))
+
+
+def test_a_gate_of_the_users_own_that_does_not_exist_is_one_line(own_gate):
+    file = own_gate("at_most: 0.1")
+    file.write_text("my_gates.gab: {at_most: 0.1}\n")
+    with pytest.raises(ConfigError, match=r"gates\.yaml: gate my_gates\.gab: .*did you mean gap"):
+        gate_rules.load(file)

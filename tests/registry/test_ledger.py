@@ -16,9 +16,11 @@ def act(chain, candidate="1", action=ledger.PROMOTE, previous=None):
     """The act that follows a chain."""
     replaced = chain.head.version if chain.head else ""
     return chain.next(
-        **{"who": "Ada", "why": "better", "action": action, "candidate_version": candidate},
-        **{"previous_version": replaced if previous is None else previous},
-        **{"model": {"digest": "d"}, "registered_by": "Eve", "gate_report": {"gates": []}},
+        ledger.LedgerLine(
+            **{"who": "Ada", "why": "better", "action": action, "candidate_version": candidate},
+            **{"previous_version": replaced if previous is None else previous},
+            **{"model": {"digest": "d"}, "registered_by": "Eve", "gate_report": {"gates": []}},
+        )
     )
 
 

@@ -45,17 +45,17 @@ def test_passwords_come_from_the_environment_and_from_files(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("users", "message"),
     [
-        ("anna: {role: trianer}", "user anna: no role 'trianer'; did you mean trainer?"),
-        ("anna: {rolle: trainer}", "user anna: no setting 'rolle'; did you mean role?"),
+        ("anna: {role: trianer}", "users.anna.role: no role 'trianer'; did you mean trainer?"),
+        ("anna: {rolle: trainer}", "no setting 'users.anna.rolle'; did you mean role?"),
         (
             "anna: {role: trainer, passwort_env: ANNA_PASSWORD}",
-            "user anna: no setting 'passwort_env'; did you mean password_env?",
+            "no setting 'users.anna.passwort_env'; did you mean password_env?",
         ),
         (
             "anna: {role: trainer, password_env: BEN_PASSWORD}",
             "user anna: BEN_PASSWORD is not set; export it",
         ),
-        ("anna:", "user anna: no role ''; known: admin, approver, trainer, viewer"),
+        ("anna: {}", "users.anna.role: Field required"),
     ],
 )
 def test_a_typo_is_one_line(told, users, message):

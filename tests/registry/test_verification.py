@@ -69,10 +69,9 @@ def copied_line(client):
 
 def line_of_another_source(client):
     chain = ledger.read(client)
-    entry = chain.next(
-        **{"who": "Eve", "why": "", "action": "promote", "candidate_version": "1"},
-        **{"previous_version": "2", "model": {}, "registered_by": "", "gate_report": {"gates": []}},
-    )
+    forged = {"candidate_version": "1", "previous_version": "2", "model": {}}
+    forged |= {"who": "Eve", "why": "", "action": "promote", "registered_by": ""}
+    entry = chain.next(ledger.LedgerLine(**forged, gate_report={"gates": []}))
     source = client.get_model_version_download_uri(CANDIDATES, "3")
     run_id = client.get_model_version(CANDIDATES, "3").run_id
     client.create_model_version(PRODUCTION, source, run_id, tags={ledger.TAG: entry.text})
