@@ -12,16 +12,15 @@ from typing import Annotated, Literal
 
 import pydantic
 
+import components
 from pipelines.conventions import POOLS, QUEUES, SECRETS
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.settings import Catalogue, Settings
 
 PROFILES = Path(__file__).with_name("profiles")
 PROVIDERS = Path(__file__).with_name("providers")
-STAGES = (
-    *("ingest", "prepare", "plan", "train", "predict", "evaluate", "pseudo", "blend", "export"),
-    *("register", "promote", "bundle", "fetch", "monitor"),
-)
+_COMPONENTS = Path(components.__file__).parent.glob("*.py")
+STAGES = tuple(sorted({path.stem for path in _COMPONENTS} - {"__init__", "image"}))
 
 
 def _quantity(text: str) -> str:
@@ -68,28 +67,22 @@ class Hardware(Settings):
 
 
 class Profile(Settings):
-    """Where each stage runs.
-
-    A stage without hardware, or hardware and secrets that are not known, are errors.
-    """
+    """The hardware and the secrets of each stage, by name."""
 
     name: str
     about: str = ""
-    volume: str | None  # a claim that many nodes may write: RANZCR_HOME; None: object storage alone
+    volume: str | None  # a claim that many nodes may write: RANZCR_HOME; None: only object storage
     hardware: dict[str, Hardware]
+    default: str  # hardware of the stages that `stages` does not list
     stages: dict[Literal[STAGES], str]  # type: ignore[valid-type]
     secrets: dict[Literal[tuple(SECRETS)], tuple[Literal[STAGES], ...]]  # type: ignore[valid-type]
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Profile:
-        missing = [stage for stage in STAGES if stage not in self.stages]
-        if missing:
-            raise ValueError(f"stages: {missing[0]} has no hardware; add it")
-        for stage, named in self.stages.items():
-            if named not in self.hardware:
-                raise ValueError(
-                    f"stages.{stage}: no hardware {named!r}; {nearest(named, self.hardware)}"
-                )
+        names = {f"stages.{stage}": name for stage, name in self.stages.items()}
+        for key, name in {"default": self.default, **names}.items():
+            if name not in self.hardware:
+                raise ValueError(f"{key}: no hardware {name!r}; {nearest(name, self.hardware)}")
         if self.of("train").spot and self.volume is None:
             raise ValueError("a training on spot nodes needs a volume that keeps its last epoch")
         self._check_nodes()
@@ -99,15 +92,16 @@ class Profile(Settings):
         several = [stage for stage in STAGES if self.of(stage).nodes > 1]
         others = [stage for stage in several if stage != "train"]
         if others:
+            hardware = self.stages.get(others[0], self.default)
             raise ValueError(
-                f"stages.{others[0]}: hardware {self.stages[others[0]]!r} has several nodes, "
+                f"stages.{others[0]}: hardware {hardware!r} has several nodes, "
                 "which only train can use"
             )
         if several and self.volume is None:
             raise ValueError("a training over several nodes needs a volume that they share")
 
     def of(self, stage: str) -> Hardware:
-        return self.hardware[self.stages[stage]]
+        return self.hardware[self.stages.get(stage, self.default)]
 
     def secrets_of(self, stage: str) -> list[str]:
         return [secret for secret, stages in self.secrets.items() if stage in stages]

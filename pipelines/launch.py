@@ -1,23 +1,27 @@
-"""What `ranzcr pipeline run` and `compile` do: check what was asked for, then hand it over."""
+"""The commands `ranzcr pipeline run` and `compile`: check everything first, then start."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from pipelines.lint import tree
     from pipelines.local.processes import Machine
+    from pipelines.local.versions import Planned
 
 PIPELINES = ("competition", "first-stage", "second-stage", "predict", "promote", "nightly")
 RUNNERS = ("subprocess", "docker")
-_PROVIDER = "generic"  # where none is named
+_PROVIDER = "generic"  # the default
+_LOCAL_CODE = "local"  # the value of the pipelines' parameter `code`, where each stage has its own
 
 
 def run(
@@ -27,44 +31,50 @@ def run(
     parallel: int | None = None,
     runner: str = "subprocess",
     image: str | None = None,
-    **given: Any,
+    **values: Any,
 ) -> dict[str, Path]:
-    """Run a pipeline on this machine, through kfp.local, with what finished before from the cache.
+    """Run a pipeline on this machine through kfp.local; finished tasks come from the cache.
 
-    Experiments, gates, data and MLflow are looked at before the first task starts. `given` are the
-    pipeline's parameters; see `pipelines.request`. With the runner "docker" each task is a
-    container of `image`.
+    Experiments, gates, data and MLflow are checked before the first task starts. `values` are by
+    the names of `pipelines.options`. With the runner "docker" each task is a container of `image`.
 
-    Returns what the pipeline made, by name. Raises ConfigError, DataError or TrackingError before
-    it starts; PipelineError where a stage fails, or Docker does not answer.
+    Returns the pipeline's outputs by name. Raises ConfigError, DataError or TrackingError before it
+    starts; PipelineError if a stage fails, or Docker does not answer.
     """
-    from pipelines import places, request
+    from pipelines import locations, request
+    from pipelines.lint import tree
 
     graph = pipeline(name)
-    declared = request.declared(graph)
-    arguments = request.check(name, declared, places.Here(), overrides, given)
+    spec = tree.of_graph(graph)
+    location = locations.ThisMachine()
+    arguments = request.check(name, spec.parameters, location, overrides, values)
 
+    from pipelines import local
+    from pipelines.local.versions import Versions
     from ranzcr.home import home
     from ranzcr.tracking import server
 
-    journal = server.identity()  # MLflow must answer before anything starts
-    from pipelines import local
-
+    # Each journal has a cache of its own, because cached results refer to runs in the journal.
+    root = home() / "pipelines" / server.identity()  # fails if MLflow does not answer
     parallel = parallel or (1 if shutil.which("nvidia-smi") else 2)
     machine = _machine(runner, image, request.folders(arguments), parallel)
-    code = machine.code_version()
-    os.environ["RANZCR_CODE"] = code  # for the journal: tasks inherit it
-    keeping = _Keeping(graph)
+    experiments = request.experiments_of(arguments)
+    settings = {experiment.name: experiment.config_hash[:16] for experiment in experiments}
+    versions = Versions(machine.code_of, settings=settings, record=root / "code.json")
+    planned = _planned(spec, list(settings), request.folds_of(spec.parameters, arguments))
+    for line in versions.redone(planned):
+        print(line, file=sys.stderr)
+    with_outputs = _WithOutputs(graph)
     local.run(
-        keeping,
-        {**arguments, "code": code},
-        # Results that are in another journal, or in one that was deleted, must be made again.
-        root=home() / "pipelines" / journal,
+        with_outputs,
+        {**arguments, "code": _LOCAL_CODE},
+        root=root,
         parallel=parallel,
-        tasks=_once(graph) + 2 * request.trainings(declared, arguments),
+        tasks=sum(tasks.count for tasks in planned),
         machine=machine,
+        versions=versions,
     )
-    return {what: Path(artifact.path) for what, artifact in keeping.outputs.items()}
+    return {key: Path(artifact.path) for key, artifact in with_outputs.outputs.items()}
 
 
 def compile_to(
@@ -74,19 +84,19 @@ def compile_to(
     profile: str | None,
     provider: str | None = None,
 ) -> None:
-    """Write the pipeline's KFP YAML to `output`, once `pipelines.lint` finds nothing in it.
+    """Write the pipeline's KFP YAML to `output` if `pipelines.lint` finds nothing wrong in it.
 
     Args:
-        image: what its components run in, name@sha256:...
+        image: of its components, name@sha256:...
         profile: hardware: a profile's name or YAML file.
-        provider: labels and taints: a provider's name or YAML file; generic where None.
+        provider: labels and taints: a provider's name or YAML file; generic if None.
 
-    Raises ConfigError for what is not known, an image that is not pinned, and for what lint finds.
+    Raises ConfigError for unknown names, an image that is not pinned, and for lint's findings.
     """
     graph = pipeline(name)
     if output.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{output}: a compiled pipeline is YAML; name it with .yaml")
-    code = _code(image)
+    code = _image_digest(image)
     from pipelines import hardware
 
     if profile is None:
@@ -104,15 +114,15 @@ def compile_to(
 
 
 def pipeline(name: str) -> Any:
-    """The KFP pipeline of that name: pipelines/<name>.py holds a function of the same name."""
+    """Return the KFP pipeline of that name: pipelines/<name>.py holds a function named alike."""
     if name not in PIPELINES:
         raise ConfigError(f"no pipeline {name!r}; {nearest(name, PIPELINES)}")
     word = name.replace("-", "_")
     return getattr(importlib.import_module(f"pipelines.{word}"), word)
 
 
-class _Keeping:
-    """A pipeline that keeps its outputs, which the runner does not hand back."""
+class _WithOutputs:
+    """A pipeline that keeps its outputs, which kfp.local's runner does not return."""
 
     def __init__(self, graph: Callable[..., Any]) -> None:
         self._graph = graph
@@ -122,16 +132,30 @@ class _Keeping:
         self.outputs = self._graph(**arguments).outputs
 
 
-def _once(graph: Any) -> int:
-    """How many tasks a run has that are in no loop; in a loop are a train and a predict each."""
-    spec = graph.pipeline_spec
-    dags = [spec.root.dag, *(each.dag for each in spec.components.values())]
-    tasks = [task for dag in dags for task in dag.tasks.values()]
-    loops = [task for task in tasks if task.HasField("parameter_iterator")]
-    executors = spec.deployment_spec["executors"]
-    labels = [spec.components[task.component_ref.name].executor_label for task in tasks]
-    pods = [label for label in labels if label and "container" in executors[label]]
-    return len(pods) - 2 * len(loops)
+def _planned(spec: tree.Pipeline, experiments: Sequence[str], folds: int) -> Iterable[Planned]:
+    """Return the tasks of a run in their order, those of a loop by experiment."""
+    from pipelines.local.tasks import stage_of
+    from pipelines.local.versions import Planned
+
+    def siblings(task: tree.Task) -> list[str]:
+        group = task.path.removesuffix(task.name)
+        return [group + name for name in task.spec.get("dependentTasks", ())]
+
+    by_path = sorted(spec.tasks, key=lambda task: task.path)  # protobuf has no order
+    before = {task.path: sorted(siblings(task)) for task in by_path}
+    order = list(TopologicalSorter(before).static_order())
+    pods = sorted(
+        spec.pods, key=lambda task: [order.index(step.path) for step in (*task.parents, task)]
+    )
+    planned: dict[tuple[str, str], Planned] = {}
+    for task in pods:
+        stage = stage_of(task.container["args"])
+        cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
+        for experiment in experiments if task.loops else ("",):
+            before = planned.get((stage, experiment))
+            count = folds if task.loops else 1 + (before.count if before else 0)
+            planned[stage, experiment] = Planned(stage, experiment, count, cached)
+    return planned.values()
 
 
 def _machine(runner: str, image: str | None, folders: Iterable[Path], parallel: int) -> Machine:
@@ -150,10 +174,12 @@ def _machine(runner: str, image: str | None, folders: Iterable[Path], parallel: 
     return Containers(image, data=folders, parallel=parallel)
 
 
-def _code(image: str | None) -> str:
-    """The first 16 digits of the image's digest: the version of all code in it."""
-    found = re.fullmatch(r"[^\s@]+@sha256:([0-9a-f]{64})", image or "")
-    if found is None:
-        given = f"--image {image}: a tag can be moved to another image" if image else "give --image"
-        raise ConfigError(f"{given}; name it by its digest, NAME@sha256: and 64 hex digits")
-    return found[1][:16]
+def _image_digest(image: str | None) -> str:
+    """Return the first 16 digits of the image's digest: the version of all code in it."""
+    match = re.fullmatch(r"[^\s@]+@sha256:([0-9a-f]{64})", image or "")
+    if match is None:
+        problem = (
+            f"--image {image}: a tag can be moved to another image" if image else "give --image"
+        )
+        raise ConfigError(f"{problem}; name it by its digest, NAME@sha256: and 64 hex digits")
+    return match[1][:16]

@@ -1,6 +1,6 @@
-"""What was asked of a pipeline: checked, and in the form that its tasks take.
+"""Checks the arguments of a run and brings them into the form that its tasks take.
 
-The same for a run on this machine and on a cluster; `pipelines.places` knows the difference.
+A run on this machine and a run on a cluster differ only in their `pipelines.locations`.
 """
 
 from __future__ import annotations
@@ -10,34 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.places import FOLDERS, Place, is_folder
+from pipelines.lint.tree import Declared
+from pipelines.locations import DataLocation, is_folder
+from pipelines.options import EXPERIMENTS, FOLDERS, OPTIONS, PART_OF, SOURCES, flag
 from ranzcr.config import Experiment
 from ranzcr.errors import ConfigError, nearest
 
-OPTIONS = {  # parameter of a pipeline -> the command line's option for it
-    "source": "--data",
-    "first": "--first",
-    "second": "--second",
-    "dataset": "--dataset",
-    "soft_labels": "--soft-labels",
-    "images": "--images",
-    "version": "--version",
-    "why": "--why",
-    "folds": "--folds",
-    "seed": "--seed",
-    "image_size": "--size",
-    "externals": "--external",
-    "blend_method": "--blend",
-    "gates": "--gates",
-    "skip_bad": "--skip-bad",
-}
-_MIN_AUC = "min_auc"  # an option, and a part of the parameter `gates`
-_EXPERIMENTS = ("first", "second")
-_SOURCES = ("source", "images")
-
-Declared = Mapping[str, Mapping[str, Any]]  # name -> KFP's parameterType, defaultValue, isOptional
-
-_READERS: dict[str, tuple[str, Callable[[str], Any]]] = {  # KFP's parameter types
+_READERS: dict[str, tuple[str, Callable[[str], Any]]] = {  # by KFP's parameter types
     "STRING": ("text", str),
     "NUMBER_INTEGER": ("a whole number", int),
     "NUMBER_DOUBLE": ("a number", float),
@@ -47,112 +26,104 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {  # KFP's parameter typ
 }
 
 
-def declared(graph: Any) -> Declared:
-    """The parameters of a pipeline that is not compiled yet."""
-    from google.protobuf.json_format import MessageToDict
-
-    inputs = graph.pipeline_spec.root.input_definitions
-    return MessageToDict(inputs).get("parameters", {})
-
-
 def check(
     name: str,
     parameters: Declared,
-    place: Place,
+    location: DataLocation,
     overrides: Sequence[str],
-    given: Mapping[str, Any],
+    values: Mapping[str, Any],
     texts: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The arguments of a run, but for what its place settles.
+    """Return the arguments of a run, except those that its location settles.
 
     Args:
-        name: of the pipeline, for what is told.
-        given: parameters by name, and `min_auc`; None, "", [] and False leave one to its default.
-        texts: more of them, KEY=VALUE, read as the pipeline declares them.
+        name: of the pipeline, for messages.
+        overrides: dotted.key=value, applied to every experiment.
+        values: by the names of `pipelines.options`; None, "", [] and False mean the default.
+        texts: more parameters as KEY=VALUE, read as the pipeline declares them.
 
     Raises ConfigError or DataError for the first thing that does not fit.
     """
-    given = {key: value for key, value in given.items() if _is_given(value)}
-    known = _open(parameters, place)
-    _check_options(name, known, given)
-    others = _others(name, known, given, texts)
-    _check_complete(name, known, {*given, *others})
-    experiments = {key: _resolved(given[key], overrides) for key in _EXPERIMENTS if key in given}
+    values = {key: _names(value) if key in EXPERIMENTS else value for key, value in values.items()}
+    values = {key: value for key, value in values.items() if _is_given(value)}
+    order = [*OPTIONS, *sorted(parameters)]
+    allowed = {
+        key: parameters[key]
+        for key in sorted(parameters, key=order.index)
+        if key not in location.settled
+    }
+    _check_options(name, allowed, values)
+    others = _read_texts(name, allowed, values, texts)
+    _check_complete(name, allowed, {*values, *others})
+    experiments = {key: _load(values[key], overrides) for key in EXPERIMENTS if key in values}
     _check_experiments(experiments)
-    arguments = {**_arguments(place, given, experiments), **others}
-    everyone = [experiment for group in experiments.values() for experiment in group]
-    if "image_size" in known and everyone:
-        arguments.setdefault("image_size", max(map(largest_size, everyone)))
+    arguments = {**_arguments(location, values, experiments), **others}
+    sizes = [largest_size(experiment) for group in experiments.values() for experiment in group]
+    if "image_size" in allowed and sizes:
+        arguments.setdefault("image_size", max(sizes))
     return arguments
 
 
-def trainings(parameters: Declared, arguments: Mapping[str, Any]) -> int:
-    """Experiments x folds of a run on this machine."""
-    return sum(len(arguments.get(key, ())) for key in _EXPERIMENTS) * _folds(parameters, arguments)
+def experiments_of(arguments: Mapping[str, Any]) -> list[Experiment]:
+    """Return the experiments in the arguments of a run, each once."""
+    texts = [text for key in EXPERIMENTS for text in arguments.get(key, ())]
+    return [Experiment.from_json(text) for text in texts]
+
+
+def folds_of(parameters: Declared, arguments: Mapping[str, Any]) -> int:
+    """Return the number of folds of a run on this machine; 0 if it trains nothing."""
+    if "dataset" in arguments:
+        from ranzcr.data.dataset import read_description
+
+        return int(read_description(Path(arguments["dataset"]))["folds"])
+    default = parameters["folds"]["defaultValue"] if "folds" in parameters else 0
+    return int(arguments.get("folds", default))
 
 
 def folders(arguments: Mapping[str, Any]) -> tuple[Path, ...]:
-    """What the tasks of a run on this machine read."""
-    found = [arguments[key] for key in (*_SOURCES, *FOLDERS) if key in arguments]
-    found += [external.rpartition("=")[2] for external in arguments.get("externals", ())]
-    return tuple(Path(folder) for folder in found if is_folder(folder))
+    """Return the folders that the tasks of a run on this machine read."""
+    sources = [arguments[key] for key in (*SOURCES, *FOLDERS) if key in arguments]
+    sources += [external.rpartition("=")[2] for external in arguments.get("externals", ())]
+    return tuple(Path(source) for source in sources if is_folder(source))
 
 
 def largest_size(experiment: Experiment) -> int:
-    """Pixels per side that the image cache needs for an experiment's largest phase."""
+    """Return the pixels per side that the image cache needs for the largest phase."""
     sizes = [phase.image_size or 0 for phase in experiment.training.recipe]
     return max(experiment.data.image_size, *sizes)
-
-
-def _open(parameters: Declared, place: Place) -> Declared:
-    """Those that the user may give, in the order of the options."""
-    order = [*OPTIONS, *sorted(parameters)]
-    left = [key for key in parameters if key not in place.settled]
-    return {key: parameters[key] for key in sorted(left, key=order.index)}
 
 
 def _is_given(value: Any) -> bool:
     return value is not None and value is not False and value not in ("", [])  # 0 is a value
 
 
-def _option(parameter: str) -> str:
-    if parameter == _MIN_AUC:
-        return "--min-auc"
-    return OPTIONS.get(parameter, f"--param {parameter}=...")
-
-
-def _check_options(name: str, known: Declared, given: Mapping[str, Any]) -> None:
+def _check_options(name: str, allowed: Declared, values: Mapping[str, Any]) -> None:
     """Refuse an option that the pipeline does not take."""
-    takes = {*known, _MIN_AUC} if "gates" in known else set(known)
-    for key in given:
-        if key not in takes:
-            options = ", ".join(map(_option, known)) or "none"
-            raise ConfigError(f"pipeline {name} has no {_option(key)}; it takes {options}")
+    for key in values:
+        if PART_OF.get(key, key) not in allowed:
+            flags = ", ".join(map(flag, allowed)) or "none"
+            raise ConfigError(f"pipeline {name} has no {flag(key)}; it takes {flags}")
 
 
-def _others(
-    name: str, known: Declared, given: Mapping[str, Any], texts: Sequence[str]
+def _read_texts(
+    name: str, allowed: Declared, values: Mapping[str, Any], texts: Sequence[str]
 ) -> dict[str, Any]:
-    """The parameters of KEY=VALUE."""
-    found: dict[str, Any] = {}
+    """Return the parameters given as KEY=VALUE."""
+    others: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--param {text}: write it as KEY=VALUE")
-        if key not in known:
-            raise ConfigError(f"pipeline {name} has no parameter {key!r}; {nearest(key, known)}")
-        if key in given or key in found:
+        if key not in allowed:
+            raise ConfigError(f"pipeline {name} has no parameter {key!r}; {nearest(key, allowed)}")
+        if key in values or key in others:
             raise ConfigError(f"--param {text}: {key} is given twice; give it once")
-        found[key] = _read(key, value, known[key]["parameterType"])
-    return found
-
-
-def _read(key: str, text: str, kind: str) -> Any:
-    what, reader = _READERS[kind]
-    try:
-        return reader(text)
-    except (ValueError, LookupError):
-        raise ConfigError(f"--param {key}={text}: not {what}") from None
+        expected, reader = _READERS[allowed[key]["parameterType"]]
+        try:
+            others[key] = reader(value)
+        except (ValueError, LookupError):
+            raise ConfigError(f"--param {text}: not {expected}") from None
+    return others
 
 
 def _json(text: str, kind: type) -> Any:
@@ -162,21 +133,20 @@ def _json(text: str, kind: type) -> Any:
     return value
 
 
-def _check_complete(name: str, known: Declared, given: set[str]) -> None:
-    """Tell what the pipeline lacks."""
-    for key, each in known.items():
-        if key in given or each.get("isOptional") or "defaultValue" in each:
+def _check_complete(name: str, allowed: Declared, given: set[str]) -> None:
+    for key, parameter in allowed.items():
+        if key in given or parameter.get("isOptional") or "defaultValue" in parameter:
             continue
-        if key in _EXPERIMENTS:
+        if key in EXPERIMENTS:
             from ranzcr import config
 
-            names = ", ".join(config.names())
-            raise ConfigError(f"{OPTIONS[key]} names no experiment; known: {names}")
-        raise ConfigError(f"pipeline {name} needs {_option(key)}; give it")
+            known = ", ".join(config.names())
+            raise ConfigError(f"{flag(key)} names no experiment; known: {known}")
+        raise ConfigError(f"pipeline {name} needs {flag(key)}; give it")
 
 
 def _check_experiments(experiments: Mapping[str, Sequence[Experiment]]) -> None:
-    """Raise ConfigError where an experiment is in the wrong stage, twice, or lacks its teacher."""
+    """Raise ConfigError if an experiment is in the wrong stage, twice, or lacks its teacher."""
     names = [experiment.name for group in experiments.values() for experiment in group]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
@@ -186,59 +156,54 @@ def _check_experiments(experiments: Mapping[str, Sequence[Experiment]]) -> None:
     for experiment in experiments["first"]:
         if experiment.needs_soft_labels:
             raise ConfigError(
-                f"{experiment.name} learns from soft labels, which the first stage has not; "
+                f"{experiment.name} learns from soft labels, which the first stage does not have; "
                 "give it to --second"
             )
-    taught = [experiment.name for experiment in experiments["first"]]
+    teachers = [experiment.name for experiment in experiments["first"]]
     for experiment in experiments.get("second", ()):
-        missing = [teacher for teacher in experiment.teachers if teacher not in taught]
+        missing = [teacher for teacher in experiment.teachers if teacher not in teachers]
         if missing:
             raise ConfigError(
                 f"{experiment.name} wants teacher {missing[0]}; add it to --first "
-                f"(now {', '.join(taught)}) or override it with --set teachers=[]"
+                f"(now {', '.join(teachers)}) or override it with --set teachers=[]"
             )
 
 
 def _arguments(
-    place: Place, given: Mapping[str, Any], experiments: Mapping[str, Sequence[Experiment]]
+    location: DataLocation,
+    values: Mapping[str, Any],
+    experiments: Mapping[str, Sequence[Experiment]],
 ) -> dict[str, Any]:
-    arguments = {key: value for key, value in given.items() if key != _MIN_AUC}
-    for key, group in experiments.items():
-        arguments[key] = [experiment.to_json() for experiment in group]
-    for key in _SOURCES:
-        if key in given:
-            arguments[key] = place.source(OPTIONS[key], given[key])
-    for key in FOLDERS:
-        if key in given:
-            arguments |= place.made(OPTIONS[key], key, given[key])
-    if "externals" in given:
-        arguments["externals"] = [_external(place, external) for external in given["externals"]]
-    if "gates" in given or _MIN_AUC in given:
-        arguments["gates"] = _rules(given.get("gates"), given.get(_MIN_AUC))
+    arguments = {key: value for key, value in values.items() if key not in PART_OF}
+    for key, value in values.items():
+        if key in SOURCES:
+            arguments[key] = location.source(key, value)
+        elif key in FOLDERS:
+            arguments |= location.output(key, value)
+        elif key in EXPERIMENTS:
+            arguments[key] = [experiment.to_json() for experiment in experiments[key]]
+        elif key == "externals":
+            arguments[key] = [_external(location, external) for external in value]
+        elif key in ("gates", "min_auc"):
+            from ranzcr.registry import gate_rules
+
+            rules = gate_rules.load(values.get("gates"), min_auc=values.get("min_auc"))
+            arguments["gates"] = rules.to_json()
     return arguments
 
 
-def _external(place: Place, given: str) -> str:
-    name, equals, path = given.rpartition("=")
-    return f"{name}{equals}{place.source(OPTIONS['externals'], path)}"
+def _external(location: DataLocation, external: str) -> str:
+    name, equals, path = external.rpartition("=")
+    return f"{name}{equals}{location.source('externals', path)}"
 
 
-def _folds(parameters: Declared, arguments: Mapping[str, Any]) -> int:
-    if "dataset" in arguments:
-        from ranzcr.data.dataset import read_description
-
-        return read_description(Path(arguments["dataset"]))["folds"]
-    default = parameters["folds"]["defaultValue"] if "folds" in parameters else 0
-    return int(arguments.get("folds", default))
+def _names(names: str | Sequence[str] | None) -> list[str]:
+    """Return the names in "A,B" or in a list."""
+    names = names.split(",") if isinstance(names, str) else names or []
+    return [name for name in names if name]
 
 
-def _resolved(names: Sequence[str], overrides: Sequence[str]) -> list[Experiment]:
+def _load(names: Sequence[str], overrides: Sequence[str]) -> list[Experiment]:
     from ranzcr import config
 
     return [config.load(name, overrides) for name in names]
-
-
-def _rules(gates: Path | None, min_auc: float | None) -> str:
-    from ranzcr.registry import gate_rules
-
-    return gate_rules.load(gates, min_auc=min_auc).to_json()

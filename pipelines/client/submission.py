@@ -147,7 +147,7 @@ def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
         )
 
 
-def shown(submission: Submission, path: str, body: Any) -> str:
+def as_text(submission: Submission, path: str, body: Any) -> str:
     """What would be sent, as a YAML stream: the requests in JSON, then the pipeline.
 
     Args:

@@ -19,7 +19,7 @@ class Wants:
     def used(self) -> list[hardware.Hardware]:
         if self.profile is None:
             return []
-        return [self.profile.of(stage) for stage in self.profile.stages]
+        return [self.profile.of(stage) for stage in hardware.STAGES]
 
     @property
     def secrets(self) -> list[str]:

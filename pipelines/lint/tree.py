@@ -13,6 +13,7 @@ import yaml
 from ranzcr.errors import ConfigError
 
 Found = tuple[str, str]  # where, and what to do
+Declared = Mapping[str, Mapping[str, Any]]  # name -> KFP's parameterType, defaultValue, isOptional
 # The one in C is ten times as fast, where libyaml is there.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -88,9 +89,10 @@ class Pipeline:
     platform: Mapping[str, Any]
 
     @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Of the whole pipeline, as declared."""
-        return self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    def parameters(self) -> Declared:
+        """Return the parameters of the whole pipeline."""
+        parameters: Declared = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        return parameters
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -144,6 +146,13 @@ class Pipeline:
         )
 
 
+def of_graph(graph: Any) -> Pipeline:
+    """Return a KFP pipeline that is not compiled yet."""
+    from google.protobuf.json_format import MessageToDict
+
+    return Pipeline(MessageToDict(graph.pipeline_spec), {})
+
+
 def read(file: Path) -> Pipeline:
     """Raises ConfigError where `file` is missing or is not what the KFP compiler wrote."""
     try:
@@ -156,8 +165,8 @@ def read(file: Path) -> Pipeline:
         assert pipeline.tasks
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; make one with ranzcr pipeline compile") from None
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError,
-            AssertionError):  # fmt: skip
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError,
+            AssertionError, ValueError):  # fmt: skip
         raise ConfigError(
             f"{file}: not a compiled pipeline; make one with ranzcr pipeline compile"
         ) from None

@@ -1,16 +1,17 @@
-"""Run a pipeline on this machine: kfp.local's runners, cached by content, told live.
+"""Run a pipeline on this machine with kfp.local's runners, a cache by content, and live output.
 
-    cache        what finished before, by the content of what it was given
+    cache        what finished before, keyed by content and code
+    versions     the code of each task, and which tasks it makes the run redo
     runner       runs tasks on a machine, and remembers the first failure
-    tasks        a task as the user knows it, and how it failed
+    tasks        the name of a task, and the error it ended with
     display      lines as they come, and the bar of finished tasks
     processes    a machine whose tasks are processes
     containers   a machine whose tasks are Docker containers
 
 kfp 2.17's local runner keys its cache by the path of an artifact, which changes with each run of an
 uncached task, and prints each task's whole input. So the cache here keys artifacts by the digest
-that our components write beside them, and a task's output goes to a log file, with its own lines
-shown. Both hang on kfp's internals: tests/pipelines/test_local.py notices when they move.
+that our components write beside them, and the output of a task goes to a log file, with its own
+lines shown. Both depend on kfp's internals: tests/pipelines/test_local.py fails when they change.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pipelines.local.display import Display
 from pipelines.local.processes import Machine, Processes
 from pipelines.local.runner import Runner
 from pipelines.local.tasks import StageCrash
+from pipelines.local.versions import Versions
 
 __all__ = ["StageCrash", "run"]
 
@@ -47,6 +49,7 @@ def run(
     parallel: int,
     tasks: int,
     machine: Machine | None = None,
+    versions: Versions | None = None,
 ) -> None:
     """Run `pipeline` to its end, or raise at the first stage that fails.
 
@@ -54,18 +57,21 @@ def run(
         root: holds `cache/` and `runs/`; a rerun with the same root resumes from the cache.
         parallel: tasks at a time in a loop; kfp.local runs at most 2.
         tasks: how many there will be, for the progress bar.
-        machine: what runs them; processes of our own environment if None.
+        machine: runs the tasks; processes with our own environment if None.
+        versions: of the code of the tasks; read from the machine if None.
 
-    Raises PipelineError, which names the stage and gives its own line, where the user can mend it;
-    StageCrash where it is our fault.
+    Raises PipelineError, with the stage and its own message, if the user can fix it; else
+    StageCrash.
     """
+    machine = machine or Processes()
+    versions = versions or Versions(machine.code_of)
     for folder in ("cache", "runs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     logs = root / "logs" / time.strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
-    with Display(tasks) as display, open(logs / "kfp.log", "w") as chatter:
-        runner = Runner(display, logs, parallel, machine or Processes())
-        with _kfp(root, runner, chatter), redirect_stdout(chatter), _stopping(runner):
+    with Display(tasks) as display, open(logs / "kfp.log", "w") as kfp_log:
+        runner = Runner(display, logs, parallel, machine, versions)
+        with _kfp(root, runner, versions, kfp_log), redirect_stdout(kfp_log), _stopping(runner):
             try:
                 pipeline(**arguments)
             except RuntimeError:
@@ -74,15 +80,17 @@ def run(
             except KeyboardInterrupt:
                 display.line("stopped; run the same command again to resume from the cache")
                 raise
+            finally:
+                versions.save()
         if runner.failure is not None:
             raise runner.failure
 
 
 @contextmanager
 def _stopping(runner: Runner) -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait.
+    """Let Ctrl-C and SIGTERM end the running tasks, for which kfp's threads would wait.
 
-    A second one kills them; it must not cut kfp's waiting short, since its threads still speak.
+    A second one kills them; it must not interrupt kfp, whose threads still write output.
     """
 
     def stop(_number: int, _frame: object) -> None:
@@ -101,8 +109,8 @@ def _stopping(runner: Runner) -> Iterator[None]:
 
 
 @contextmanager
-def _kfp(root: Path, runner: Runner, chatter: TextIO) -> Iterator[None]:
-    """kfp.local set up with our cache and our way to run a task, and put back afterwards."""
+def _kfp(root: Path, runner: Runner, versions: Versions, kfp_log: TextIO) -> Iterator[None]:
+    """Set up kfp.local with our cache and our runner, and restore it afterwards."""
     workspace = tempfile.mkdtemp(prefix="ranzcr-")  # kfp deletes it after every run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,18 +121,17 @@ def _kfp(root: Path, runner: Runner, chatter: TextIO) -> Iterator[None]:
             enable_caching=True,
             cache_root=str(root / "cache"),
         )
-    cache = ContentCache(str(root / "cache"), runner.cached, runner.machine.image)
-    kfp_cache._cache_singleton = cache
+    kfp_cache._cache_singleton = ContentCache(str(root / "cache"), runner.cached, versions)
     kfp_cache._cache_singleton_root = str(root / "cache")
-    # Around each task kfp replaces and restores these; its threads restore each other's.
+    # kfp replaces and restores these around each task, and its threads restore each other's.
     logger = logging.getLogger()
-    logged, printed = (logger.level, logger.handlers[:]), builtins.print
-    logger.handlers[:] = [logging.StreamHandler(chatter)]
+    level, handlers, original_print = logger.level, logger.handlers[:], builtins.print
+    logger.handlers[:] = [logging.StreamHandler(kfp_log)]
     try:
         with runner.machine.handing_to(runner.execute):
             yield
     finally:
-        logger.level, logger.handlers[:] = logged
-        builtins.print = printed
+        logger.level, logger.handlers[:] = level, handlers
+        builtins.print = original_print
         kfp_cache.reset_local_cache_singleton()
         shutil.rmtree(workspace, ignore_errors=True)

@@ -8,32 +8,35 @@ from typing import Any
 from kfp import dsl
 from kfp.local import cache as kfp_cache
 
-from pipelines.local.tasks import name_of, stage_of
+from pipelines.local.tasks import TaskName, stage_of
+from pipelines.local.versions import Versions
 
 
 class ContentCache(kfp_cache.LocalCache):
     """kfp's local cache, but an artifact counts by its type and digest, not by its path.
 
+    The pipeline's parameter `code` counts as the version of the task's own code.
+
     Args:
-        found: called with the name of each task that finished before.
-        image: that tasks run in, where it is not the one that they name.
+        found: called with each task whose outputs are in the cache.
     """
 
-    def __init__(self, cache_root: str, found: Callable[[str], None], image: str) -> None:
+    def __init__(
+        self, cache_root: str, found: Callable[[TaskName], None], versions: Versions
+    ) -> None:
         super().__init__(cache_root)
         self._found = found
-        self._image = image
-        self._names: dict[str, str] = {}
+        self._versions = versions
+        self._names: dict[str, TaskName] = {}
 
     def compute_key(self, component_name, image, full_command, arguments, **rest) -> str:
-        key = super().compute_key(
-            stage_of(full_command),  # its component's name says where it stands in a pipeline
-            self._image or image,
-            full_command,
-            _by_content(arguments),
-            **rest,
-        )
-        self._names[key] = name_of(stage_of(full_command), _flat(arguments))
+        stage = stage_of(full_command)
+        name = TaskName.of(stage, _flat(arguments))
+        code = self._versions.of_task(stage, name.experiment)
+        # Not the component's name, which depends on the place of the task in its pipeline.
+        content = {**_by_content(arguments), "code": code}
+        key = super().compute_key(stage, image, full_command, content, **rest)
+        self._names[key] = name
         return key
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -44,7 +47,7 @@ class ContentCache(kfp_cache.LocalCache):
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's arguments, with the metadata of an artifact in its place."""
+    """Return the arguments of a task, with an artifact's metadata in its place."""
     return {
         key: value.metadata if isinstance(value, dsl.Artifact) else value
         for key, value in arguments.items()

@@ -1,8 +1,8 @@
 """Tasks in Docker containers on this machine, by kfp.local's DockerRunner.
 
-kfp 2.17's own way lets Docker remove a container as it ends, and takes one that is no longer found
-for a success: a task that failed at once was reported as done 27 times in 100. Here a container
-stays until its status is read.
+kfp 2.17 lets Docker remove a container as it ends, and reports one that it no longer finds as a
+success: a task that failed at once was reported as done 27 times in 100. Here a container stays
+until its status is read.
 """
 
 from __future__ import annotations
@@ -25,53 +25,46 @@ from kfp import local
 from kfp.local import docker_task_handler
 from kfp.local.status import Status
 
+from pipelines.code import Code
 from pipelines.local.processes import Ended, Execute
 from ranzcr.errors import ConfigError, PipelineError
 from ranzcr.home import home
 from ranzcr.tracking import provenance
 
-# Of our own environment a task sees: where the journal, the data and their accounts are.
+# Prefixes of the variables that a task gets: the journal, the data, and the accounts for both.
 _PASSED = ("AWS_", "KAGGLE_", "MLFLOW_", "OMP_", "RANZCR_")
-_CODE = "from pipelines.code import code_version; print(code_version())"
-
 _AWAY = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class Containers:
-    """Each task is a container without rights, with a root file system that it cannot write to.
+    """Each task is a container without privileges and with a read-only root file system.
 
-    It runs as the caller, sees ranzcr's home folder and, unwritable, the data, each by its own
-    path, and the network as the caller does: MLflow is often on loopback.
+    It runs as the caller, mounts ranzcr's home folder and, read-only, the data, each at its own
+    path, and shares the caller's network, because MLflow is often on loopback.
     """
 
     def __init__(self, image: str, *, data: Iterable[Path], parallel: int) -> None:
         """
         Args:
-            image: by name, tag or digest; it must be there, it is not fetched.
+            image: by name, tag or digest; it is not pulled.
             data: folders to read.
             parallel: containers at a time, which share the memory of the machine.
 
-        Raises PipelineError where Docker does not answer, ConfigError where it lacks the image.
+        Raises PipelineError if Docker does not answer, ConfigError if it has no such image, or one
+        without ranzcr.
         """
         self._client = _connect()
         self._name = image
-        # Not by its tag, which may come to stand for another image while we run.
-        self.image = _identity(self._client, image)
+        # By its id, because a tag may be moved to another image meanwhile.
+        self._image = _identity(self._client, image)
+        self._require_ranzcr()
         self._volumes = {str(folder): {"bind": str(folder), "mode": "ro"} for folder in data}
         self._volumes[str(home())] = {"bind": str(home()), "mode": "rw"}
         self._memory = memory() // parallel
 
-    def code_version(self) -> str:
-        """That of the code in the image. Raises ConfigError where it holds no ranzcr."""
-        command = ["python3", "-c", _CODE]
-        with _translated():
-            try:
-                said = self._client.containers.run(self.image, command, remove=True)
-            except (ContainerError, APIError):
-                raise ConfigError(
-                    f"--image {self._name}: it does not hold ranzcr; make one with make images"
-                ) from None
-        return said.decode().strip()
+    def code_of(self, stage: str, extensions: Sequence[Path] = ()) -> Code:
+        """Return the image, which holds the code of all stages."""
+        return {f"image {self._name}": self._image.removeprefix("sha256:")[:16]}
 
     def kfp_runner(self) -> local.DockerRunner:
         return local.DockerRunner()
@@ -90,13 +83,23 @@ class Containers:
             docker_task_handler.DockerTaskHandler.run = before
 
     def environment(self) -> dict[str, str]:
-        return environment(self.image)
+        return environment(self._image)
+
+    def _require_ranzcr(self) -> None:
+        command = ["python3", "-c", "import ranzcr"]
+        with _translated():
+            try:
+                self._client.containers.run(self._image, command, remove=True)
+            except (ContainerError, APIError):
+                raise ConfigError(
+                    f"--image {self._name}: it does not hold ranzcr; build one with make images"
+                ) from None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> _Container:
         gpu = DeviceRequest(count=-1, capabilities=[["gpu"]])
         return _Container(
             self._client,
-            image=self.image,
+            image=self._image,
             command=list(command),
             environment=dict(environment),
             volumes=self._volumes,
@@ -108,17 +111,17 @@ class Containers:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             mem_limit=self._memory,
-            shm_size=self._memory // 2,  # what Linux gives /dev/shm; batches pass through it
+            shm_size=self._memory // 2,  # as Linux does; batches pass through /dev/shm
             device_requests=[gpu] if shutil.which("nvidia-smi") else [],
         )
 
 
 class _Container:
-    """A container until its status was read."""
+    """A container, which is removed once its status is read."""
 
     def __init__(self, client: DockerClient, **settings: Any) -> None:
         self._client = client
-        self._name = f"ranzcr-{secrets.token_hex(6)}"  # known before it is made
+        self._name = f"ranzcr-{secrets.token_hex(6)}"  # chosen here, so that it can be removed
         try:
             with _translated():
                 self._container = client.containers.create(name=self._name, **settings)
@@ -129,7 +132,7 @@ class _Container:
 
     def lines(self) -> Iterator[str]:
         rest = b""
-        with suppress(*_AWAY):  # `wait` tells of it
+        with suppress(*_AWAY):  # `wait` reports it
             for piece in self._container.logs(stream=True):
                 *whole, rest = (rest + piece).split(b"\n")
                 yield from (line.decode(errors="replace") + "\n" for line in whole)
@@ -155,11 +158,11 @@ class _Container:
         status = self._container.wait()["StatusCode"]
         self._container.reload()
         killed = self._container.attrs["State"]["OOMKilled"]
-        return Ended.told(status, out_of_memory=killed)
+        return Ended.of_exit_code(status, out_of_memory=killed)
 
 
 def environment(image: str) -> dict[str, str]:
-    """What a task in `image` finds in its environment."""
+    """Return the environment variables of a task in `image`."""
     passed = {key: value for key, value in os.environ.items() if key.startswith(_PASSED)}
     return {
         **passed,
@@ -172,7 +175,7 @@ def environment(image: str) -> dict[str, str]:
 
 
 def memory() -> int:
-    """Bytes of this machine."""
+    """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -192,13 +195,13 @@ def _identity(client: DockerClient, image: str) -> str:
     except ImageNotFound:
         raise ConfigError(
             f"--image {image}: Docker has no such image; build it with make images, "
-            f"or fetch it with docker pull {image}"
+            f"or get it with docker pull {image}"
         ) from None
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn what Docker refuses, or that it went away, into one line."""
+    """Turn a refusal of Docker, or a lost connection, into one line."""
     try:
         yield
     except _AWAY as error:

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from kfp import local
 from kfp.local import subprocess_task_handler
@@ -20,59 +21,56 @@ Execute = Callable[[list[str], Mapping[str, str]], int]  # command, environment 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task ended; a negative status is the signal that killed it."""
+    """The end of a task; a negative status is the signal that killed it."""
 
     status: int
     out_of_memory: bool = False
 
     @classmethod
-    def told(cls, status: int, *, out_of_memory: bool = False) -> Ended:
-        """As shells and containers tell of it: by 128 and the signal where one killed it."""
-        number = status - 128
-        return cls(-number if number in signal.valid_signals() else status, out_of_memory)
+    def of_exit_code(cls, number: int, *, out_of_memory: bool = False) -> Ended:
+        """Read an exit code of a shell or a container: 128 plus the signal that killed it."""
+        killed_by = number - 128
+        is_signal = killed_by in signal.valid_signals()
+        return cls(-killed_by if is_signal else number, out_of_memory)
 
 
 class Started(Protocol):
     """A task that was started."""
 
     def lines(self) -> Iterator[str]:
-        """What it says, until it ends."""
+        """Yield its output until it ends."""
 
     def wait(self) -> Ended:
-        """Its end. Call it once, after `lines`."""
+        """Wait for its end. Call it once, after `lines`."""
 
     def signal(self, number: int) -> None:
-        """Send a signal to all its processes; nothing to do where it has ended."""
+        """Send a signal to all its processes; do nothing if it has ended."""
 
 
 class Machine(Protocol):
-    """What runs tasks; `image` is what they run in, "" outside containers."""
+    """Runs tasks."""
 
-    image: str
+    def code_of(self, stage: str, extensions: Sequence[Path] = ()) -> code.Code:
+        """Return the code of a stage as tasks run it; see pipelines.code."""
 
-    def code_version(self) -> str:
-        """Of the code that tasks run; see pipelines.code."""
+    def kfp_runner(self) -> local.SubprocessRunner | local.DockerRunner:
+        """Return the runner to set up kfp.local with."""
 
-    def kfp_runner(self) -> Any:
-        """What kfp.local shall be set up with."""
-
-    def handing_to(self, execute: Execute) -> Any:
-        """A context in which kfp hands each task to `execute`."""
+    def handing_to(self, execute: Execute) -> AbstractContextManager[None]:
+        """Open a context in which kfp hands each task to `execute`."""
 
     def environment(self) -> dict[str, str]:
-        """What each task finds in its environment."""
+        """Return the environment variables of each task."""
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> Started:
-        """Raises PipelineError where it cannot be started."""
+        """Start a task. Raises PipelineError if that is impossible."""
 
 
 class Processes:
-    """Each task is a process, in our environment."""
+    """Each task is a process with our own environment."""
 
-    image = ""
-
-    def code_version(self) -> str:
-        return code.code_version()
+    def code_of(self, stage: str, extensions: Sequence[Path] = ()) -> code.Code:
+        return code.of_stage(stage, extensions)
 
     def kfp_runner(self) -> local.SubprocessRunner:
         return local.SubprocessRunner(use_venv=False)
@@ -97,7 +95,7 @@ class Processes:
 
 
 class _Process:
-    """kfp wraps a task in a shell: both are one process group, which is ended as one."""
+    """A task in a process group of its own, with the shell that kfp wraps it in."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -116,7 +114,7 @@ class _Process:
 
     def wait(self) -> Ended:
         with self._process:
-            return Ended.told(self._process.wait())
+            return Ended.of_exit_code(self._process.wait())
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):

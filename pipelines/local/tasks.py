@@ -1,4 +1,4 @@
-"""A task as the user knows it: from the command by which kfp runs it, to how it failed."""
+"""The name of a task, read from the command by which kfp runs it, and the error it ended with."""
 
 from __future__ import annotations
 
@@ -16,51 +16,59 @@ from ranzcr.errors import PipelineError
 
 
 class StageCrash(Exception):  # noqa: N818, a crash is not a user's error
-    """A stage ended by an error of ours; its text is one line."""
+    """A stage ended with an error that the user cannot fix; its text is one line."""
+
+
+@dataclass(frozen=True)
+class TaskName:
+    """A stage and what it works on: "train smoke_a fold 0", "plan smoke_a, smoke_b"."""
+
+    stage: str
+    experiment: str = ""  # of a task in a loop
+    rest: str = ""
+
+    @classmethod
+    def of(cls, stage: str, arguments: Mapping[str, Any]) -> TaskName:
+        """Name a task by its arguments, with the metadata of artifacts in their place."""
+        config = arguments.get("config")
+        if config:
+            return cls(stage, _experiment_name(config), f"fold {arguments['fold']}")
+        checkpoint = arguments.get("checkpoint", {})
+        if "experiment" in checkpoint:  # else it is an ensemble
+            return cls(stage, checkpoint["experiment"], f"fold {checkpoint['fold']}")
+        return cls(stage, rest=", ".join(map(_experiment_name, arguments.get("experiments", []))))
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.stage, self.experiment, self.rest) if word)
 
 
 @dataclass
 class Task:
-    """One task as the user knows it."""
+    """A task that runs."""
 
-    stage: str
-    of: str  # "smoke_a fold 0", or "" outside a loop
+    name: TaskName
     log: Path
     lines: list[str] = field(default_factory=list)
 
     @classmethod
     def of_command(cls, full_command: list[str], logs: Path) -> Task:
-        """The task that a command runs; its log is a new file in `logs`."""
-        stage = stage_of(full_command)
-        given = json.loads(full_command[full_command.index("--executor_input") + 1])
-        inputs = given.get("inputs", {})
+        """Return the task that a command runs; its log is a new file in `logs`."""
+        executor_input = json.loads(full_command[full_command.index("--executor_input") + 1])
+        inputs = executor_input.get("inputs", {})
         metadata = {
             key: value["artifacts"][0].get("metadata", {})
             for key, value in inputs.get("artifacts", {}).items()
         }
-        name = name_of(stage, {**metadata, **inputs.get("parameterValues", {})})
-        handle, log = tempfile.mkstemp(prefix=f"{name.replace(' ', '-')}-", suffix=".log", dir=logs)
+        arguments = {**metadata, **inputs.get("parameterValues", {})}
+        name = TaskName.of(stage_of(full_command), arguments)
+        prefix = f"{str(name).replace(' ', '-')}-"
+        handle, log = tempfile.mkstemp(prefix=prefix, suffix=".log", dir=logs)
         os.close(handle)
-        return cls(stage, name.removeprefix(stage).strip(), Path(log))
-
-    def __str__(self) -> str:
-        return f"{self.stage} {self.of}".strip()
+        return cls(name, Path(log))
 
 
 def stage_of(full_command: list[str]) -> str:
     return full_command[full_command.index("--function_to_execute") + 1]
-
-
-def name_of(stage: str, arguments: Mapping[str, Any]) -> str:
-    """The stage and what it works on: "train smoke_a fold 0", "plan smoke_a, smoke_b"."""
-    config = arguments.get("config")
-    if config:
-        return f"{stage} {_experiment_name(config)} fold {arguments['fold']}"
-    checkpoint = arguments.get("checkpoint", {})
-    if "experiment" in checkpoint:  # else it is an ensemble
-        return f"{stage} {checkpoint['experiment']} fold {checkpoint['fold']}"
-    experiments = ", ".join(map(_experiment_name, arguments.get("experiments", [])))
-    return f"{stage} {experiments}".strip()
 
 
 def _experiment_name(text: str) -> str:
@@ -68,7 +76,7 @@ def _experiment_name(text: str) -> str:
 
 
 def own_lines(output: Iterator[str], log: TextIO) -> Iterator[str]:
-    """What the stage itself says, without what kfp's executor says of its inputs and outputs."""
+    """Yield the lines of the stage itself; those of kfp's executor go to the log alone."""
     in_input = False
     for line in output:
         log.write(line)
@@ -82,21 +90,21 @@ def own_lines(output: Iterator[str], log: TextIO) -> Iterator[str]:
 
 
 def failure(task: Task, ended: Ended) -> Exception:
-    """What to raise for a task that did not end well."""
+    """Return the error to raise for a task that failed."""
     again = "run the same command again to resume from the cache"
-    said = [line for line in task.lines if line.startswith(f"{task.stage}: ")]
+    prefix = f"{task.name.stage}: "
+    errors = [line.removeprefix(prefix) for line in task.lines if line.startswith(prefix)]
     if ended.out_of_memory:
         return PipelineError(
-            f"stage {task} ran out of memory; give it more or --parallel 1, then {again}"
+            f"stage {task.name} ran out of memory; give it more or --parallel 1, then {again}"
         )
-    if ended.status == 2 and said:
-        line = said[-1].removeprefix(f"{task.stage}: ")
+    if ended.status == 2 and errors:
         return PipelineError(
-            f"stage {task} failed: {line}; then run the same command again: it resumes from the "
-            "cache"
+            f"stage {task.name} failed: {errors[-1]}; then run the same command again: it resumes "
+            "from the cache"
         )
     if ended.status < 0:
-        name = signal.Signals(-ended.status).name
-        return PipelineError(f"stage {task} was killed ({name}); {again}")
+        signal_name = signal.Signals(-ended.status).name
+        return PipelineError(f"stage {task.name} was killed ({signal_name}); {again}")
     last = task.lines[-1] if task.lines else "no output"
-    return StageCrash(f"stage {task} crashed: {last}; see {task.log}")
+    return StageCrash(f"stage {task.name} crashed: {last}; see {task.log}")

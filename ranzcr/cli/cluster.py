@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.conventions import EXPERIMENT
-from ranzcr.cli.options import Asked, PinnedImage, Profile, Provider, unfolded
+from ranzcr.cli.options import (
+    Override,
+    PinnedImage,
+    Profile,
+    Provider,
+    with_pipeline_options,
+)
 from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -20,12 +26,14 @@ Pipeline = Annotated[str, typer.Argument(help="A pipeline's name, or a compiled 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Its name or id, as the list shows them.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Until it ends; exit code 0 for success alone.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for its end; exit code 0 only if it succeeded.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent:
-    """What goes to a cluster and how, whenever it runs there."""
+class SubmitOptions:
+    """Options of `submit` and `schedule` besides the pipeline's parameters."""
 
     others: Annotated[
         list[str] | None,
@@ -35,17 +43,17 @@ class Sent:
     provider: Provider = None
     image: PinnedImage = None
     experiment: Annotated[
-        str, typer.Option("--experiment", help="Of KFP, under which its pages show the run.")
+        str, typer.Option("--experiment", help="The KFP experiment to run it in.")
     ] = EXPERIMENT
     plugin: Annotated[
         bool | None,
         typer.Option(
             "--mlflow-plugin/--no-mlflow-plugin",
-            help="Whether KFP's MLflow plugin notes the run; as the server is set if not given.",
+            help="Let KFP's MLflow plugin log the run, or not; the server decides if not given.",
         ),
     ] = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be sent; ask no server.")
+        bool, typer.Option("--dry-run", help="Print the requests without sending them.")
     ] = False
 
 
@@ -57,23 +65,29 @@ def join(group: typer.Typer) -> None:
     group.command("open")(open_page)
 
 
-@unfolded
-def submit(pipeline: Pipeline, asked: Asked, sent: Sent, wait: Wait = False) -> None:
-    """Run a pipeline on Kubeflow Pipelines; the same again joins the run that is under way.
+@with_pipeline_options
+def submit(
+    pipeline: Pipeline,
+    values: dict[str, Any],
+    options: SubmitOptions,
+    overrides: Override = None,
+    wait: Wait = False,
+) -> None:
+    """Run a pipeline on Kubeflow Pipelines; the same command again joins the active run.
 
-    Takes the options of `run`; tasks read --data and other folders on the cluster.
+    It takes the options of `run`; --data and other folders are those of the cluster.
 
     Example: ranzcr pipeline submit competition --data s3://clip/train --first b7v3_001
     --second kdb4v3_b71_001 --profile gpu-small --image registry.example.com/ranzcr@sha256:0123
     """
     from pipelines.client import submission
 
-    wanted = _submission(pipeline, asked, sent)
-    if sent.dry_run:
-        typer.echo(submission.shown(wanted, "/runs", wanted.run(submission.UNKNOWN, 1)))
+    request = _submission(pipeline, values, overrides, options)
+    if options.dry_run:
+        typer.echo(submission.as_text(request, "/runs", request.run(submission.UNKNOWN, 1)))
         return
     kfp = _connect()
-    run = submission.submit(kfp, wanted, _tell)
+    run = submission.submit(kfp, request, _report)
     _follow(kfp, run.run_id, wait)
 
 
@@ -87,7 +101,7 @@ def status(run: RunName, wait: Wait = False) -> None:
     kfp = _connect()
     found = runs.find(kfp, run)
     if wait:
-        found = runs.watch(kfp, found.run_id, _tell)
+        found = runs.watch(kfp, found.run_id, _report)
     typer.echo(runs.describe(kfp, found), nl=False)
     if wait:
         runs.require_success(found)
@@ -96,10 +110,10 @@ def status(run: RunName, wait: Wait = False) -> None:
 def logs(
     run: RunName,
     stage: Annotated[
-        str | None, typer.Option("--stage", help="Of this stage alone: train, evaluate ...")
+        str | None, typer.Option("--stage", help="Only of this stage: train, evaluate ...")
     ] = None,
 ) -> None:
-    """Print what the pods of a run said and how they ended; needs access to its namespace.
+    """Print the logs of a run's pods and how they ended; needs access to its namespace.
 
     Example: ranzcr pipeline logs competition-3f2a9c1b-1 --stage train
     """
@@ -110,17 +124,17 @@ def logs(
     kfp = _connect()
     found = runs.find(kfp, run)
     client = kube.connect()
-    every = pod_logs.pods(client, kfp.settings.namespace, found.run_id)
-    if not every:
-        _tell(f"run {found.display_name} has no pods in namespace {kfp.settings.namespace}")
-    for one in pod_logs.select(every, stage):
-        typer.echo(f"== {one}")
-        for line in pod_logs.lines(client, one):
+    pods = pod_logs.pods(client, kfp.settings.namespace, found.run_id)
+    if not pods:
+        _report(f"run {found.display_name} has no pods in namespace {kfp.settings.namespace}")
+    for pod in pod_logs.select(pods, stage):
+        typer.echo(f"== {pod}")
+        for line in pod_logs.lines(client, pod):
             typer.echo(line)
 
 
 def resume(run: RunName, wait: Wait = False) -> None:
-    """Go on with a run that failed or was cancelled: what is done is kept.
+    """Resume a run that failed or was cancelled; finished tasks are kept.
 
     Example: ranzcr pipeline resume competition-3f2a9c1b-1
     """
@@ -133,7 +147,7 @@ def resume(run: RunName, wait: Wait = False) -> None:
 
 
 def cancel(run: RunName) -> None:
-    """End a run; `resume` can take it up again.
+    """Cancel a run; `resume` can continue it.
 
     Example: ranzcr pipeline cancel competition-3f2a9c1b-1
     """
@@ -144,19 +158,20 @@ def cancel(run: RunName) -> None:
     typer.echo(f"{found.display_name}: {runs.cancel(kfp, found)}")
 
 
-@unfolded
+@with_pipeline_options
 def schedule(
     pipeline: Pipeline,
-    asked: Asked,
-    sent: Sent,
+    values: dict[str, Any],
+    options: SubmitOptions,
+    overrides: Override = None,
     cron: Annotated[
         str | None, typer.Option("--cron", help="Five or six fields, or @daily; in UTC.")
     ] = None,
-    off: Annotated[bool, typer.Option("--off", help="Take the schedule away.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Delete the schedule.")] = False,
 ) -> None:
-    """Run a pipeline again and again; a pipeline has one schedule, and a new one replaces it.
+    """Run a pipeline regularly; a pipeline has one schedule, and a new one replaces it.
 
-    Takes the options of `submit`.
+    It takes the options of `submit`.
 
     Example: ranzcr pipeline schedule nightly --cron "0 2 * * *" --data s3://clip/train
     --profile cpu --image registry.example.com/ranzcr@sha256:0123
@@ -169,14 +184,15 @@ def schedule(
         name = package.name_of(pipeline)
         typer.echo(f"{name}: {schedules.remove(_connect(), name)} schedules removed")
         return
-    wanted = schedules.Schedule(_submission(pipeline, asked, sent), schedules.cron(cron))
-    if sent.dry_run:
-        body = wanted.request(submission.UNKNOWN, settings.namespace())
-        typer.echo(submission.shown(wanted.submission, "/recurringruns", body))
+    request = _submission(pipeline, values, overrides, options)
+    schedule = schedules.Schedule(request, schedules.cron(cron))
+    if options.dry_run:
+        body = schedule.request(submission.UNKNOWN, settings.namespace())
+        typer.echo(submission.as_text(request, "/recurringruns", body))
         return
-    made = schedules.schedule(_connect(), wanted, _tell)
+    created = schedules.schedule(_connect(), schedule, _report)
     typer.echo(
-        f"{made.display_name}: cron {wanted.cron} (second minute hour day month weekday), UTC"
+        f"{created.display_name}: cron {schedule.cron} (second minute hour day month weekday), UTC"
     )
 
 
@@ -185,9 +201,9 @@ def list_runs(
         str | None, typer.Option("--state", help="RUNNING, FAILED, SUCCEEDED ...")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Part of the run's name.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
 ) -> None:
-    """Print runs, the newest first.
+    """Print runs, newest first.
 
     Example: ranzcr pipeline list --state FAILED --name competition
     """
@@ -216,21 +232,23 @@ def open_page(run: RunName) -> None:
     webbrowser.open(address)
 
 
-def _submission(pipeline: str, asked: Asked, sent: Sent) -> Submission:
-    """What is to be run, checked; nothing is sent yet."""
-    from pipelines import places, request
+def _submission(
+    pipeline: str, values: dict[str, Any], overrides: Override, options: SubmitOptions
+) -> Submission:
+    """Check the arguments of a run; nothing is sent yet."""
+    from pipelines import locations, request
     from pipelines.client import package, submission
 
-    found = package.load(pipeline, sent.image, sent.profile, sent.provider)
+    compiled = package.load(pipeline, options.image, options.profile, options.provider)
     arguments = request.check(
-        found.name,
-        found.parameters,
-        places.Cluster(_tell),
-        asked.overrides or [],
-        asked.parameters,
-        sent.others or [],
+        compiled.name,
+        compiled.parameters,
+        locations.Cluster(_report),
+        overrides or [],
+        values,
+        options.others or [],
     )
-    return submission.Submission(found, arguments, sent.experiment, sent.plugin)
+    return submission.Submission(compiled, arguments, options.experiment, options.plugin)
 
 
 def _connect() -> Kfp:
@@ -240,15 +258,15 @@ def _connect() -> Kfp:
 
 
 def _follow(kfp: Kfp, run_id: str, wait: bool) -> None:
-    """Tell of a run that was started; with `wait`, until its end."""
+    """Print the state of a run that was started; with `wait`, until its end."""
     from pipelines.client import runs
 
     run = runs.find(kfp, run_id)
     typer.echo(f"{run.display_name}: {run.state}, {runs.address(kfp, run_id)}")
     if wait:
-        run = runs.watch(kfp, run_id, _tell)
+        run = runs.watch(kfp, run_id, _report)
         runs.require_success(run)
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from pipelines.options import OPTIONS, Option
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.", show_default=False)]
 Override = Annotated[
@@ -19,15 +21,15 @@ Size = Annotated[int, typer.Option("--size", help="Pixels per side of the image 
 Folds = Annotated[int, typer.Option("--folds", help="Patient-grouped folds.")]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same result.")]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Go on without unreadable images; lists them in a file.")
+    bool, typer.Option("--skip-bad", help="Skip unreadable images; a file lists them.")
 ]
 Tta = Annotated[str | None, typer.Option("--tta", help="flip or none; the model's own if not set.")]
 VersionOrAlias = Annotated[
-    str, typer.Argument(help="Of the candidates, as the list shows it; champion or challenger.")
+    str, typer.Argument(help="A candidate, as the list shows it; champion or challenger.")
 ]
 Why = Annotated[str, typer.Option("--why", help="For the record.")]
 Gates = Annotated[
-    Path | None, typer.Option("--gates", help="YAML of what the gates ask; names what it changes.")
+    Path | None, typer.Option("--gates", help="YAML of gate settings, over the packaged ones.")
 ]
 MinAuc = Annotated[
     float | None, typer.Option("--min-auc", help="In place of cv.at_least of the gates.")
@@ -42,90 +44,54 @@ Provider = Annotated[
     typer.Option("--provider", help="Labels and taints of nodes: gke, eks ... or a YAML."),
 ]
 PinnedImage = Annotated[
-    str | None, typer.Option("--image", help="What tasks run in: NAME@sha256:...")
+    str | None, typer.Option("--image", help="The image of tasks: NAME@sha256:...")
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a pipeline, here or on a cluster: each takes some, and says so of others."""
+def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `pipelines.options`, and each field of its dataclasses.
 
-    source: Annotated[
-        str | None, typer.Option("--data", help="A folder where tasks run, s3://... or kaggle:NAME")
-    ] = None
-    first: Annotated[str, typer.Option("--first", help="Experiments: A,B")] = ""
-    second: Annotated[
-        str, typer.Option("--second", help="Experiments that learn from soft labels: C")
-    ] = ""
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Of second-stage: a prepared data set.")
-    ] = None
-    soft_labels: Annotated[
-        str | None, typer.Option("--soft-labels", help="Of second-stage: what pseudo wrote.")
-    ] = None
-    images: Annotated[
-        str | None, typer.Option("--images", help="Of predict: a folder or s3://...")
-    ] = None
-    version: Annotated[
-        str | None, typer.Option("--version", help="A candidate; champion or challenger.")
-    ] = None
-    why: Annotated[str | None, typer.Option("--why", help="Of promote: for the ledger.")] = None
-    folds: Annotated[
-        int | None, typer.Option("--folds", help="Patient-grouped folds; 5 if not set.")
-    ] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the folds; 0 if not set.")] = None
-    image_size: Annotated[
-        int | None, typer.Option("--size", help="Of the image cache; the largest needed if not set")
-    ] = None
-    externals: Annotated[
-        list[str] | None, typer.Option("--external", help="A folder of unlabelled images. Repeat.")
-    ] = None
-    blend_method: Annotated[
-        str | None, typer.Option("--blend", help="weights, mean or subset; weights if not set.")
-    ] = None
-    gates: Gates = None
-    min_auc: MinAuc = None
-    skip_bad: SkipBad = False
-    overrides: Override = None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """By the names that pipelines give them; `overrides` are of the experiments, and no one."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        del given["overrides"]
-        return {**given, "first": _names(self.first), "second": _names(self.second)}
-
-
-def unfolded(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command each option of the dataclasses among its parameters.
-
-    Typer reads options from a signature alone; so commands that share many would repeat them.
+    Typer reads options from a signature alone. The command gets the former as the mapping `values`,
+    and dataclasses among its parameters as objects.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     flat: list[inspect.Parameter] = []
-    for name, each in inspect.signature(command).parameters.items():
-        own = each.replace(annotation=hints[name])
-        flat += _options(groups[name]) if name in groups else [own]
-    flat = [each.replace(kind=each.KEYWORD_ONLY) for each in flat]
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name == "values":
+            flat += [_parameter(key, option) for key, option in OPTIONS.items()]
+        elif name in groups:
+            flat += _fields(groups[name])
+        else:
+            flat.append(parameter.replace(annotation=hints[name]))
+    flat = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in flat]
 
     @functools.wraps(command)
-    def folded(**given: Any) -> None:
+    def wrapper(**arguments: Any) -> None:
+        values = {key: arguments.pop(key) for key in OPTIONS}
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
+            keys = [field.name for field in fields(group)]
+            arguments[name] = group(**{key: arguments.pop(key) for key in keys})
+        command(values=values, **arguments)
 
-    folded.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
-    folded.__annotations__ = {each.name: each.annotation for each in flat}
-    return folded
+    wrapper.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return wrapper
 
 
-def _options(group: Any) -> list[inspect.Parameter]:
-    """The fields of a dataclass as parameters."""
+def _parameter(name: str, option: Option) -> inspect.Parameter:
+    is_flag = option.type is bool
+    annotation = Annotated[
+        option.type if is_flag else option.type | None,
+        typer.Option(option.flag, help=option.help),
+    ]
+    default = False if is_flag else None
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _fields(group: Any) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters."""
     hints = get_type_hints(group, include_extras=True)
     parameters = inspect.signature(group).parameters.values()
-    return [each.replace(annotation=hints[each.name]) for each in parameters]
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    return [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]

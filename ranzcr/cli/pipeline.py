@@ -1,19 +1,19 @@
-"""`ranzcr pipeline ...`: the whole way, here or on a cluster."""
+"""`ranzcr pipeline ...`: run a pipeline on this machine, or compile it for a cluster."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ranzcr.cli.options import (
-    Asked,
     Output,
+    Override,
     PinnedImage,
     Profile,
     Provider,
-    unfolded,
+    with_pipeline_options,
 )
 
 group = typer.Typer(
@@ -30,39 +30,40 @@ Name = Annotated[
 
 
 @group.command("run")
-@unfolded
+@with_pipeline_options
 def pipeline_run(
     name: Name,
-    asked: Asked,
+    values: dict[str, Any],
+    overrides: Override = None,
     parallel: Annotated[
         int | None, typer.Option(help="Trainings at a time; 1 with a GPU, else 2.")
     ] = None,
     runner: Annotated[
-        str, typer.Option(help="What tasks are: subprocess, or docker: containers of --image.")
+        str, typer.Option(help="Run tasks as subprocess, or in docker containers of --image.")
     ] = "subprocess",
     image: Annotated[
-        str | None, typer.Option("--image", help="Of this machine's Docker: NAME:TAG")
+        str | None, typer.Option("--image", help="An image of this machine's Docker: NAME:TAG")
     ] = None,
 ) -> None:
     """Run a pipeline on this machine; run it again to resume from the cache.
 
-    Each pipeline takes some of the options and says so of the others. `submit` takes the same.
+    Each pipeline takes some of the options and refuses the others. `submit` takes the same.
 
     Example: ranzcr pipeline run competition --data phantoms --first smoke_a,smoke_b
     --second smoke_student --folds 3
     """
     from pipelines import launch
 
-    made = launch.run(
+    outputs = launch.run(
         name,
-        overrides=asked.overrides or [],
+        overrides=overrides or [],
         parallel=parallel,
         runner=runner,
         image=image,
-        **asked.parameters,
+        **values,
     )
-    for what, path in made.items():
-        typer.echo(f"{what}: {path}")
+    for key, path in outputs.items():
+        typer.echo(f"{key}: {path}")
 
 
 @group.command("compile")
@@ -88,7 +89,7 @@ def pipeline_compile(
 def pipeline_lint(
     file: Annotated[Path, typer.Argument(help="A compiled pipeline.")],
 ) -> None:
-    """Print what would go wrong with a compiled pipeline; exit code 2 where there is anything.
+    """Print the problems of a compiled pipeline; exit code 2 if there are any.
 
     Example: ranzcr pipeline lint competition.yaml
     """

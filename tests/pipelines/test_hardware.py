@@ -33,6 +33,12 @@ def test_each_shipped_profile_places_every_stage(name):
     assert all(one.shm and one.queue == "gpu" and one.pool for one in gpus)
 
 
+def test_a_stage_that_is_not_listed_gets_the_default_hardware():
+    chosen = hardware.profile("cpu")
+    assert "plan" not in chosen.stages
+    assert chosen.of("plan") == chosen.hardware["light"]
+
+
 def test_the_stages_are_those_of_the_repository():
     files = {path.stem for path in Path(stages.__file__).parent.glob("*.py")} - {"__init__"}
     assert files == set(hardware.STAGES)
@@ -53,6 +59,7 @@ def test_a_profile_states_only_its_difference(profile):
         ("hardware: {training: {gpu: {typ: l4}}}", r"training\.gpu\.typ'; did you mean type\?"),
         ("stages: {trian: light}", r"stages\.trian: 'trian' is not known; did you mean train\?"),
         ("stages: {train: lite}", r"stages\.train: no hardware 'lite'; did you mean light\?"),
+        ("default: lite", r"default: no hardware 'lite'; did you mean light\?"),
         ("hardware: {light: {memory: {limit: 4GB}}}", r"limit: expected a quantity .* 4Gi; found"),
         ("hardware: {light: {queue: gpus}}", r"queue: 'gpus' is not known; did you mean gpu\?"),
         (

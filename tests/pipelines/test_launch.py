@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from pipelines import launch, request
-from pipelines.code import code_version
 from pipelines.lint import tree
 from ranzcr import config
 from ranzcr.errors import ConfigError, DataError, TrackingError
@@ -72,11 +71,6 @@ def test_gates_are_read_before_anything_runs_and_reach_the_pipeline(competition,
 def test_the_cache_is_as_large_as_the_largest_phase():
     assert request.largest_size(config.load("r200d_staged")) == 768
     assert request.largest_size(config.load("smoke_a")) == 96
-
-
-def test_the_code_version_is_stable_within_one_checkout():
-    assert code_version() == code_version()
-    assert len(code_version()) == 16
 
 
 def test_every_stage_is_a_component_of_the_compiled_pipeline(compiled):

@@ -5,6 +5,7 @@ from kfp import dsl
 
 from pipelines import local
 from pipelines.local.cache import ContentCache
+from pipelines.local.versions import Versions
 from ranzcr.errors import PipelineError
 
 component = dsl.component(base_image="python-toy", install_kfp_package=False)
@@ -152,15 +153,16 @@ def test_ctrl_c_ends_the_running_tasks(tmp_path, capfd):
 
 @pytest.fixture
 def key(tmp_path):
-    """The cache key of one training; what is given differs from the usual."""
+    """The cache key of one training, with changes."""
 
-    def _key(image="ranzcr@sha256:1", machine_image="", digest="d", path="/a", **parameters) -> str:
-        cache = ContentCache(str(tmp_path), found=print, image=machine_image)
+    def _key(loss="1", digest="d", path="/a", **parameters) -> str:
+        versions = Versions(lambda stage, extensions: {"losses.py": loss})
+        cache = ContentCache(str(tmp_path), found=print, versions=versions)
         data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
         usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
         return cache.compute_key(
             component_name="comp-train",
-            image=image,
+            image="ranzcr@sha256:1",
             full_command=["python", "--function_to_execute", "train"],
             arguments={**usual, "data": data, **parameters},
         )
@@ -177,10 +179,13 @@ def test_the_same_content_at_another_path_has_the_same_key(key):
     [
         {"digest": "other data"},
         {"config": '{"name": "smoke", "seed": 1}'},
-        {"code": "other code"},
-        {"image": "ranzcr@sha256:2"},
-        {"machine_image": "sha256:3"},
+        {"loss": "2"},
     ],
 )
-def test_other_data_experiment_code_or_image_has_another_key(key, changed):
+def test_other_data_experiment_or_code_has_another_key(key, changed):
     assert key(**changed) != key()
+
+
+def test_the_code_of_the_stage_takes_the_place_of_the_parameter(key):
+    """The items of a plan that comes from the cache may hold another one."""
+    assert key(code="other") == key()

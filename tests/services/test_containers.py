@@ -122,6 +122,5 @@ def test_an_image_that_is_not_there_is_named_with_how_to_build_it(images):
 
 
 def test_an_image_of_something_else_is_refused(images):
-    machine = containers.Containers(docker_host.BASE, data=[], parallel=1)
     with pytest.raises(ConfigError, match="--image local/base:bookworm: it does not hold ranzcr"):
-        machine.code_version()
+        containers.Containers(docker_host.BASE, data=[], parallel=1)

@@ -1,0 +1,105 @@
+"""The code of each task of a run, and the record of what earlier runs finished with which code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.code import Code, differences, version
+from ranzcr.files import write_json
+
+_SHOWN = 3  # differences that a line names
+
+Extensions = Mapping[str, Sequence[Path]]  # experiment or stage -> source files loaded by name
+CodeOf = Callable[[str, Sequence[Path]], Code]  # of a stage, and of its extensions
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Tasks of a run: those of a stage, or of a stage and an experiment."""
+
+    stage: str
+    experiment: str = ""
+    count: int = 1
+    cached: bool = True  # else they look at files or at the registry, and run each time
+
+    def __str__(self) -> str:
+        name = f"{self.stage} {self.experiment}".strip()
+        return f"{name} x {self.count}" if self.count > 1 else name
+
+
+class Versions:
+    """The versions of the code that the tasks of a run use.
+
+    Args:
+        code_of: the code of a stage, of what a machine runs.
+        extensions: of the run's experiments, and of the stages that use all of them.
+        settings: experiment -> hash of its settings.
+        record: a file in which finished tasks are kept; a missing one is the first run's.
+    """
+
+    def __init__(
+        self,
+        code_of: CodeOf,
+        extensions: Extensions | None = None,
+        settings: Mapping[str, str] | None = None,
+        record: Path | None = None,
+    ) -> None:
+        self._extensions, self._settings = extensions or {}, settings or {}
+        self._file = record
+        self._record: dict[str, Any] = {}
+        if record is not None and record.is_file():
+            self._record = json.loads(record.read_text(encoding="utf-8"))
+
+        @cache
+        def code(stage: str, experiment: str) -> Code:
+            return code_of(stage, self._extensions.get(experiment or stage, ()))
+
+        self._code = code
+
+    def of_task(self, stage: str, experiment: str = "") -> str:
+        """Return the version of the code of a task."""
+        return version(self._code(stage, experiment))
+
+    def redone(self, planned: Iterable[Planned]) -> list[str]:
+        """Describe the tasks whose code or settings no earlier run had, each with the reason."""
+        return [
+            f"{tasks}: {reason}"
+            for tasks in planned
+            if tasks.cached and self._record and (reason := self._reason(tasks))
+        ]
+
+    def finish(self, stage: str, experiment: str = "") -> None:
+        """Record that a task has finished with its present code."""
+        now = self._state(stage, experiment)
+        before = self._record.get(f"{stage} {experiment}", {"versions": []})
+        versions = dict.fromkeys([*before["versions"], version(now)])
+        self._record[f"{stage} {experiment}"] = {"versions": list(versions), "code": now}
+
+    def save(self) -> None:
+        """Write the record for later runs."""
+        if self._file is not None:
+            write_json(self._file, self._record)
+
+    def _state(self, stage: str, experiment: str) -> Code:
+        settings = self._settings.get(experiment)
+        return {
+            **self._code(stage, experiment),
+            **({f"settings of {experiment}": settings} if settings else {}),
+        }
+
+    def _reason(self, tasks: Planned) -> str:
+        """Return why tasks are done, or "" if their results can be in the cache."""
+        finished = self._record.get(f"{tasks.stage} {tasks.experiment}")
+        if finished is None:
+            return "not done before"
+        now = self._state(tasks.stage, tasks.experiment)
+        if version(now) in finished["versions"]:
+            return ""
+        changes = differences(finished["code"], now)
+        more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+        return f"{', '.join(changes[:_SHOWN])}{more}"
