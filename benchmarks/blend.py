@@ -1,4 +1,4 @@
-"""The blend methods on six real models: honest score, and that of weights that saw the rows.
+"""The blend methods on six real models: cross-fitted score, and score on the rows of the search.
 
 python benchmarks/blend.py
 """
@@ -14,6 +14,7 @@ from ranzcr.data.folds import assign_folds
 from ranzcr.ensemble import blend
 from ranzcr.ensemble.auc import macro_auc
 from ranzcr.ensemble.score import Truth
+from ranzcr.extensions import BLEND_METHODS
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ranzcr"
 FOLDS = 5
@@ -21,23 +22,23 @@ FOLDS = 5
 
 def main() -> None:
     if not REAL.is_dir():
-        sys.exit(f"skipped: {REAL} is not there")
-    read = [predictions.read(file) for file in sorted((REAL / "oof").glob("*.csv.gz"))]
-    uids = read[0].uids
+        sys.exit(f"skipped: no folder {REAL}")
+    parts = [predictions.read(file) for file in sorted((REAL / "oof").glob("*.csv.gz"))]
+    uids = parts[0].uids
     truth = Truth.read(REAL / "train.csv").of(uids)
-    members = {part.origin.experiment: part.aligned(uids).values for part in read}
+    members = {part.origin.experiment: part.aligned(uids).values for part in parts}
     folds = assign_folds(truth.targets, truth.groups, FOLDS, seed=0)
     for name, values in members.items():
         print(f"{name:8} {macro_auc(truth.targets, values):.5f}")
     print("method   cross-fitted  same rows  search s  weights")
-    for method in blend.METHODS:
+    for method in BLEND_METHODS.names():
         start = time.perf_counter()
         weights = blend.find(method, members, truth.targets)
         seconds = time.perf_counter() - start
         seen = macro_auc(truth.targets, blend.combine(members, weights))
-        honest, _ = blend.cross_fitted(method, members, truth.targets, folds)
+        crossed, _ = blend.cross_fitted(method, members, truth.targets, folds)
         rounded = " ".join(f"{name}={weight:.2f}" for name, weight in weights.items() if weight)
-        score = macro_auc(truth.targets, honest)
+        score = macro_auc(truth.targets, crossed)
         print(f"{method:8} {score:12.5f}  {seen:9.5f}  {seconds:8.2f}  {rounded}")
 
 

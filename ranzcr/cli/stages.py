@@ -188,7 +188,9 @@ def blend(
     output: Output,
     dataset: Annotated[Path | None, typer.Option("--data", help="The prepared data set.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="A train.csv.")] = None,
-    method: Annotated[str, typer.Option(help="weights, mean or subset.")] = "weights",
+    method: Annotated[
+        str, typer.Option(help="weights, mean, subset, or package.function.")
+    ] = "weights",
 ) -> None:
     """Blend members with weights found on out-of-fold predictions, scored across folds.
 

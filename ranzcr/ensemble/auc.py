@@ -13,13 +13,13 @@ import numpy as np
 
 
 def label_aucs(targets_NL: np.ndarray, scores_NL: np.ndarray) -> np.ndarray:
-    """AUC of each label, (L,) float64.
+    """Return the AUC of each label, (L,) float64.
 
     Args:
         targets_NL: 1 positive, 0 negative; a row below 0 or NaN is left out for that label.
         scores_NL: any real numbers; only their order counts.
 
-    A label is NaN where it has no positive or no negative row, or where a score is NaN.
+    A label is NaN if it has no positive or no negative row, or if a score is NaN.
     """
     targets_NL, scores_NL = np.asarray(targets_NL), np.asarray(scores_NL)
     if targets_NL.shape != scores_NL.shape or targets_NL.ndim != 2:
@@ -29,12 +29,12 @@ def label_aucs(targets_NL: np.ndarray, scores_NL: np.ndarray) -> np.ndarray:
 
 
 def macro_auc(targets_NL: np.ndarray, scores_NL: np.ndarray) -> float:
-    """Mean of the labels' AUCs over the labels that have one; NaN where none has."""
+    """Return the mean over the labels that have an AUC; NaN if none has."""
     return mean_defined(label_aucs(targets_NL, scores_NL))
 
 
 def mean_defined(aucs_L: np.ndarray) -> float:
-    """Mean without the NaNs; NaN where there is nothing else."""
+    """Return the mean without NaNs; NaN if there is nothing else."""
     defined = aucs_L[~np.isnan(aucs_L)]
     return float(defined.mean()) if defined.size else float("nan")
 

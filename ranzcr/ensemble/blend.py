@@ -5,19 +5,21 @@
     weights   greedy forward selection with replacement (Caruana et al., ICML 2004), averaged over
               resampled rows (bagged selection, section 2.3 there)
 
-Weights that are scored on the rows they were found on look better than they are: `cross_fitted`
-finds those for a fold's rows on the other folds.
+A method is a function that is registered by name: (E, N, L) probabilities and (N, L) targets in,
+(E,) weights out. Scored on the rows that they were found on, weights look too good: `cross_fitted`
+finds those for the rows of a fold on the other folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 
 from ranzcr.ensemble.auc import macro_auc
-from ranzcr.errors import ConfigError, nearest
+from ranzcr.errors import ConfigError
+from ranzcr.extensions import BLEND_METHODS
 from ranzcr.progress import track
 
 # Shape suffixes: E members, N rows, L labels.
@@ -30,25 +32,31 @@ MOST_FOR_SUBSET = 12  # members; 4,095 subsets
 def find(
     method: str, members: Mapping[str, np.ndarray], targets_NL: np.ndarray
 ) -> dict[str, float]:
-    """Weight of each member, 0 or more, summing to 1.
+    """Return the weight of each member: 0 or more, with a sum of 1.
 
     Args:
-        method: one of METHODS.
+        method: a registered name, or the dotted path of a function.
         members: name -> (N, L) probabilities, rows as in `targets_NL`.
         targets_NL: 1, 0, or below 0 / NaN where a row is left out for a label.
 
-    Raises ConfigError for an unknown method, or for more members than "subset" can try.
+    Raises ConfigError for an unknown method, for a method that returns other things than weights,
+    or for more members than "subset" can try.
     """
-    if method not in METHODS:
-        raise ConfigError(f"no blend method {method!r}; {nearest(method, METHODS)}")
     if not members:
         raise ValueError("no members to blend")
-    weights_E = METHODS[method](np.stack(list(members.values())), targets_NL)
+    members_ENL = np.stack(list(members.values()))
+    weights_E = np.asarray(BLEND_METHODS.get(method)(members_ENL, targets_NL), np.float64)
+    are_weights = weights_E.shape == (len(members),) and (weights_E >= 0).all()
+    if not (are_weights and np.isclose(weights_E.sum(), 1)):
+        raise ConfigError(
+            f"blend method {method}: returned {str(weights_E)[:60]}; expected {len(members)} "
+            "weights of 0 or more with a sum of 1"
+        )
     return dict(zip(members, weights_E.tolist(), strict=True))
 
 
 def combine(members: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """The weighted mean of the members' probabilities, (N, L) float32."""
+    """Return the weighted mean of the members' probabilities, (N, L) float32."""
     blended = sum(weights[name] * np.asarray(values) for name, values in members.items())
     return np.clip(blended, 0, 1).astype(np.float32)  # rounding may leave 1 + 1e-8
 
@@ -56,10 +64,10 @@ def combine(members: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> 
 def cross_fitted(
     method: str, members: Mapping[str, np.ndarray], targets_NL: np.ndarray, folds_N: np.ndarray
 ) -> tuple[np.ndarray, dict[int, dict[str, float]]]:
-    """The out-of-fold blend, (N, L), and the weights used for each fold.
+    """Return the out-of-fold blend, (N, L), and the weights used for each fold.
 
-    The weights for the rows of a fold are found on the rows of all others, so the blend's score is
-    as honest as its members' scores.
+    The weights for the rows of a fold are found on the rows of all other folds, so the score of the
+    blend is out-of-fold, as its members' scores are.
     """
     folds_N = np.asarray(folds_N)
     present = np.unique(folds_N)
@@ -71,17 +79,19 @@ def cross_fitted(
         inside = folds_N == fold
         others = {name: values[~inside] for name, values in members.items()}
         weights[fold] = find(method, others, targets_NL[~inside])
-        own = {name: values[inside] for name, values in members.items()}
-        blended[inside] = combine(own, weights[fold])
+        held_out = {name: values[inside] for name, values in members.items()}
+        blended[inside] = combine(held_out, weights[fold])
     return blended, weights
 
 
+@BLEND_METHODS.register("mean")
 def _mean(members_ENL: np.ndarray, _targets_NL: np.ndarray) -> np.ndarray:
     return np.full(len(members_ENL), 1 / len(members_ENL))
 
 
+@BLEND_METHODS.register("subset")
 def _subset(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
-    """The subset whose mean scores best; the smallest of those that tie."""
+    """Choose the subset with the best mean; of several, the smallest."""
     count = len(members_ENL)
     if count > MOST_FOR_SUBSET:
         raise ConfigError(
@@ -97,14 +107,9 @@ def _subset(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     return np.bincount(best, minlength=count) / len(best)
 
 
+@BLEND_METHODS.register("weights")
 def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
-    """The mean of greedy searches on resampled rows.
-
-    One search follows the luck of its rows. Measured on 2026-11-22 over resampled sets of 600 rows
-    and 3 members, worst distance of the honest blend below its best member, one search -> bags:
-    0.007 -> 0.003 and 0.001 -> 0.002 on two demo runs, 0.013 -> 0.011 on real predictions; with
-    5,000 rows and 6 members both stayed above it. Small sets stay a matter of luck.
-    """
+    """Average greedy searches on resampled rows, since one search depends on chance (README.md)."""
     rng = np.random.default_rng(0)
     count = len(targets_NL)
     bags = (rng.integers(0, count, count) for _ in range(BAGS))
@@ -112,10 +117,10 @@ def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
 
 
 def _greedy(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
-    """Begin with the best member, add the one that helps most ROUNDS times, keep the best state.
+    """Start with the best member, add the most useful one again and again, keep the best state.
 
-    A member may be added again: that is its weight. Beginning with the best one means that the
-    result is never worse than it on the rows of the search.
+    A member that is added several times weighs more. The start makes sure that the result is never
+    worse than the best member on the rows of the search.
     """
     alone = [_score(targets_NL, member) for member in members_ENL]
     chosen = [int(np.argmax(alone))]
@@ -132,13 +137,6 @@ def _greedy(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
 
 
 def _score(targets_NL: np.ndarray, scores_NL: np.ndarray) -> float:
-    """Macro AUC, where rows without any defined label count as no skill."""
+    """Return the macro AUC; 0.5, no skill, if no label has both classes."""
     score = macro_auc(targets_NL, scores_NL)
     return 0.5 if np.isnan(score) else score
-
-
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "mean": _mean,
-    "subset": _subset,
-    "weights": _weights,
-}

@@ -1,4 +1,4 @@
-"""How sure an AUC is: the patient bootstrap.
+"""Intervals of an AUC by the patient bootstrap.
 
 Studies of one patient resemble each other, so whole patients are drawn with replacement. Drawing a
 patient twice is the same as giving each of its rows weight 2; the order of the scores never
@@ -19,12 +19,12 @@ from ranzcr.ensemble.auc import mean_defined
 
 @dataclass(frozen=True)
 class _SortedLabel:
-    """One label's rows, ready for any patient weights. Patients are 0 to K - 1."""
+    """The sorted rows of one label, for any patient weights. Patients are 0 to K - 1."""
 
     positives: np.ndarray  # (P,) patient of each positive row
     negatives: np.ndarray  # (M,) patient of each negative row, by rising score
-    below: np.ndarray  # (P,) how many negatives score below each positive
-    not_above: np.ndarray  # (P,) how many score below it or tie with it
+    below: np.ndarray  # (P,) number of negatives that score below each positive
+    not_above: np.ndarray  # (P,) number that score below it or tie with it
 
     @classmethod
     def sort(cls, targets_N: np.ndarray, scores_N: np.ndarray, rows_N: np.ndarray) -> _SortedLabel:
@@ -38,7 +38,7 @@ class _SortedLabel:
         return cls(rows_N[positive], rows_N[negative], *places)
 
     def auc(self, weights_K: np.ndarray) -> float:
-        """Weighted AUC; NaN where the positives or the negatives weigh nothing."""
+        """Return the weighted AUC; NaN if the positives or the negatives weigh nothing."""
         passed = np.zeros(self.negatives.size + 1, np.int64)  # weight of the first m negatives
         np.cumsum(weights_K[self.negatives], out=passed[1:])
         weights_P = weights_K[self.positives]
@@ -53,7 +53,7 @@ class PatientAuc:
     """Label AUCs of one set of predictions under patient weights.
 
     Args:
-        targets_NL: 1, 0, or below 0 / NaN where a row is left out for a label.
+        targets_NL: 1, 0, or below 0 / NaN if a row is left out for a label.
         scores_NL: finite scores.
         patients_N: patient of each row.
     """
@@ -71,7 +71,7 @@ class PatientAuc:
         self._labels = [_SortedLabel.sort(targets, scores, rows_N) for targets, scores in columns]
 
     def label_aucs(self, weights_K: np.ndarray) -> np.ndarray:
-        """(L,) AUCs with patient k counted `weights_K[k]` times, whole numbers.
+        """Return (L,) AUCs with patient k counted `weights_K[k]` times, whole numbers.
 
         Patients are in order of appearance. (Integers: numpy adds them up 7 times as fast.)
         """
@@ -86,10 +86,10 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval (lo, hi) of the macro AUC by resampling patients.
+    """Return the percentile interval (lo, hi) of the macro AUC by resampling patients.
 
-    A label that a replicate leaves without a class is left out of that replicate's mean. Both ends
-    are NaN where no replicate has an AUC.
+    A label without both classes in a replicate is left out of its mean. Both ends are NaN if no
+    replicate has an AUC.
     """
     auc = PatientAuc(targets_NL, scores_NL, patients_N)
     draws = _draws(auc.patients, replicates, seed)
@@ -109,9 +109,9 @@ def paired(
     replicates: int = 1000,
     seed: int = 0,
 ) -> float:
-    """Share of the patient bootstrap's replicates in which a's macro AUC beats b's; a tie is half.
+    """Return the share of replicates in which a's macro AUC is higher than b's; a tie counts half.
 
-    Both see the same patients. A label that loses a class is left out for both. NaN where no
+    Both are scored on the same patients, and on the labels that have both classes. NaN if no
     replicate has an AUC.
     """
     return paired_labels(targets_NL, a_NL, b_NL, patients_N, replicates, seed)[0]
@@ -125,7 +125,7 @@ def paired_labels(
     replicates: int = 1000,
     seed: int = 0,
 ) -> tuple[float, np.ndarray]:
-    """What `paired` says of the macro AUC, and (L,) the same of each label's AUC."""
+    """Return the result of `paired` for the macro AUC, and (L,) the same for each label's AUC."""
     gains_RL = _gains(targets_NL, a_NL, b_NL, patients_N, replicates, seed)
     macro = _share_won(np.array([mean_defined(gains_L) for gains_L in gains_RL]))
     return macro, np.array([_share_won(gains_R) for gains_R in gains_RL.T])
@@ -139,7 +139,7 @@ def _gains(
     replicates: int,
     seed: int,
 ) -> np.ndarray:
-    """(R, L): by how much a's label AUC exceeds b's in each replicate; NaN where it has none."""
+    """Return (R, L): a's label AUC minus b's in each replicate; NaN if there is none."""
     auc_a = PatientAuc(targets_NL, a_NL, patients_N)
     auc_b = PatientAuc(targets_NL, b_NL, patients_N)
     draws = _draws(auc_a.patients, replicates, seed)
@@ -152,7 +152,7 @@ def _share_won(gains_R: np.ndarray) -> float:
 
 
 def _number_patients(patients_N: np.ndarray) -> tuple[np.ndarray, int]:
-    """Patients as 0 to K - 1 in order of appearance, and K."""
+    """Number patients 0 to K - 1 in order of appearance; return the numbers and K."""
     _, first, rows_N = np.unique(patients_N, return_index=True, return_inverse=True)
     place_K = np.empty(first.size, np.int64)
     place_K[np.argsort(first)] = np.arange(first.size)
@@ -160,7 +160,7 @@ def _number_patients(patients_N: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _draws(patients: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield `replicates` times how often each of K patients was drawn, (K,) int64."""
+    """Yield for each replicate how often each of K patients was drawn, (K,) int64."""
     rng = np.random.default_rng(seed)
     for _ in range(replicates):
         drawn = rng.integers(patients, size=patients)

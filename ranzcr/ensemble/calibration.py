@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word."""
+"""Calibration: the agreement of probabilities with observed frequencies."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from ranzcr.ensemble.auc import mean_defined
 
 # Shape suffixes: N rows, L labels.
 BINS = 15
-_ROWS = 50  # in a bin, where there are so many: fewer measure mostly chance
+_ROWS = 50  # of a bin, if there are so many: fewer measure mostly chance
 
 
 def calibration_error(targets_NL: np.ndarray, values_NL: np.ndarray) -> float:
-    """Expected calibration error, mean over the labels; NaN where no label has rows.
+    """Return the expected calibration error, mean over the labels; NaN if no label has rows.
 
     Args:
-        targets_NL: 1, 0, or below 0 where a row is left out for a label.
+        targets_NL: 1, 0, or below 0 if a row is left out for a label.
         values_NL: probabilities.
 
-    Rows are sorted by probability and cut into bins of equal size, 15 where each gets 50 rows; the
+    Rows are sorted by probability and cut into bins of equal size, 15 if each gets 50 rows; the
     error is the mean over rows of |share of positives - mean probability| of their bin. (Guo et
     al. 2017, "On calibration of modern neural networks", with the bins of equal size of Nixon et
     al. 2019, "Measuring calibration in deep learning": with bins of equal width nearly all rows

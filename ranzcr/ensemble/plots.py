@@ -1,4 +1,4 @@
-"""Pictures for the journal, drawn without a display."""
+"""Plots for the journal, drawn without a display."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POINTS = 400  # of a curve; more cannot be seen
 def draw_roc(
     path: Path, targets_NL: np.ndarray, scores_NL: np.ndarray, labels: Sequence[str]
 ) -> None:
-    """ROC curves of all labels that have both classes, as PNG."""
+    """Draw the ROC curves of all labels that have both classes, as PNG."""
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
@@ -25,18 +25,18 @@ def draw_roc(
         if not np.isnan(auc):
             false_rate, true_rate = _roc(targets_NL[:, column], scores_NL[:, column])
             style = "-" if column < _COLOURS else "--"
-            told = f"{labels[column]}  {auc:.3f}"
-            axes.plot(false_rate, true_rate, style, linewidth=1, label=told)
+            legend = f"{labels[column]}  {auc:.3f}"
+            axes.plot(false_rate, true_rate, style, linewidth=1, label=legend)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     axes.legend(loc="lower right", fontsize="small", frameon=False)
     _save(figure, path)
 
 
 def draw_members(path: Path, scores: Mapping[str, tuple[float, float, float]]) -> None:
-    """One line per name with its AUC and interval, as PNG.
+    """Draw one line per name with its AUC and interval, as PNG.
 
     Args:
-        scores: name -> (AUC, lo, hi); the last one, the blend, is set off in colour.
+        scores: name -> (AUC, lo, hi); the last one, the blend, gets a colour.
     """
     names, values = list(scores), np.array(list(scores.values()), np.float64)
     figure = Figure(figsize=(6.4, 1.2 + 0.35 * len(names)), layout="constrained")
@@ -52,9 +52,9 @@ def draw_members(path: Path, scores: Mapping[str, tuple[float, float, float]]) -
 
 
 def _roc(targets_N: np.ndarray, scores_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates at falling thresholds, from (0, 0) to (1, 1)."""
-    known = targets_N >= 0
-    targets_N, scores_N = targets_N[known], scores_N[known]
+    """Return false and true positive rates at falling thresholds, from (0, 0) to (1, 1)."""
+    labelled = targets_N >= 0
+    targets_N, scores_N = targets_N[labelled], scores_N[labelled]
     order = np.argsort(-scores_N, kind="stable")
     positive = targets_N[order] == 1
     ends = np.flatnonzero(np.append(np.diff(scores_N[order]) != 0, True))  # a tie is one step

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from ranzcr.ensemble import blend
 from ranzcr.ensemble.auc import macro_auc
 from ranzcr.errors import ConfigError
+from ranzcr.extensions import BLEND_METHODS
 
 
-@pytest.mark.parametrize("method", sorted(blend.METHODS))
+@pytest.mark.parametrize("method", BLEND_METHODS.names())
 def test_weights_are_shares(method, studies):
     weights = blend.find(method, studies.members, studies.targets)
     assert list(weights) == ["weak", "fair", "good"]
@@ -79,8 +80,20 @@ def test_subset_leaves_out_what_only_harms():
 
 def test_one_member_gets_all_the_weight(studies):
     only = {"fair": studies.members["fair"]}
-    for method in blend.METHODS:
+    for method in BLEND_METHODS.names():
         assert blend.find(method, only, studies.targets) == {"fair": 1.0}
+
+
+def test_a_users_own_function_is_a_method(studies, tmp_path, monkeypatch):
+    (tmp_path / "own_blends.py").write_text(
+        "def last(members, targets):\n    return [0.0] * (len(members) - 1) + [1.0]\n"
+        "def wrong(members, targets):\n    return [0.5]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    weights = blend.find("own_blends.last", studies.members, studies.targets)
+    assert weights == {"weak": 0.0, "fair": 0.0, "good": 1.0}
+    with pytest.raises(ConfigError, match=r"own_blends.wrong: returned \[0.5\]; expected 3"):
+        blend.find("own_blends.wrong", studies.members, studies.targets)
 
 
 def test_an_unknown_method_is_named_with_the_nearest(studies):
