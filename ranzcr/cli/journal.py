@@ -151,21 +151,24 @@ def journal_lineage(
     name: Annotated[
         str, typer.Argument(help="A run, ranzcr-clip/3, ranzcr-clip-candidates/2 or champion.")
     ],
-    output_format: Annotated[str, typer.Option("--format", help="text, svg or html.")] = "text",
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", help="text, dot, mermaid, svg, png or pdf."),
+    ] = None,
     output: OutputFile = None,
 ) -> None:
-    """Show what a run or version is made of, from the data on, and what was made of it.
+    """Show what a run or version was made from, back to the data, and what was made from it.
 
-    Example: ranzcr journal lineage champion --format html -o champion.html
+    Example: ranzcr journal lineage champion -o champion.svg
     """
-    from ranzcr import lineage
+    from ranzcr.lineage import graph, render
 
-    found = lineage.trace(name)
+    lineage = graph.trace(name)
     if output is None:
-        typer.echo(lineage.render(found, output_format), nl=False)
+        typer.echo(render.render(lineage, output_format or "text"), nl=False)
         return
-    lineage.write(found, output_format, output)
-    typer.echo(f"{output}: {len(found.nodes)} things, {len(found.edges)} links")
+    render.write(lineage, output, output_format)
+    typer.echo(f"{output}: {len(lineage.nodes)} boxes, {len(lineage.edges)} links")
 
 
 @group.command("import")

@@ -15,9 +15,11 @@ import pytest
 from mlflow import MlflowClient
 from plugin_emulator import Plugin
 
-from ranzcr import cli, config, lineage
+from ranzcr import cli, config
 from ranzcr.journal import columns
 from ranzcr.journal import rows as journal
+from ranzcr.lineage.graph import trace
+from ranzcr.lineage.render import render
 
 FOLDS = 2
 RANZCR = Path(sys.executable).parent / "ranzcr"
@@ -117,7 +119,7 @@ def test_the_journal_knows_the_folds_that_lie_below_the_pipelines_run(tracked):
 def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
     _, made, _ = tracked
     (blend,) = of_kind(made, "ensemble")
-    text = lineage.render(lineage.trace(blend.info.run_id))
+    text = render(trace(blend.info.run_id))
     assert "not in the journal" not in text
     for node in ("data ", "folds ", "single smoke_a", "soft labels of smoke_a", "smoke_student"):
         assert node in text

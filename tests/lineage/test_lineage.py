@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
-from ranzcr import cli, config, lineage
+from ranzcr import cli, config
 from ranzcr.errors import ConfigError, TrackingError
+from ranzcr.lineage.graph import trace
+from ranzcr.lineage.render import render, write
 from ranzcr.registry import candidates, ledger, registry
 from ranzcr.tracking import context, server
 
@@ -19,8 +21,8 @@ LABELS = ["ETT - Abnormal", "CVC - Normal"]
 def single(name, *, soft_labels="", data=DATA, teachers=()):
     """The run id of an experiment with one fold."""
     experiment = config.load(name)
-    told = {"dataset_digest": data, "labels": LABELS, "teachers": teachers}
-    with context.fold_run(experiment, fold=0, soft_labels=soft_labels, **told) as fold:
+    inputs = {"dataset_digest": data, "labels": LABELS, "teachers": teachers}
+    with context.fold_run(experiment, fold=0, soft_labels=soft_labels, **inputs) as fold:
         pass
     with context.single_run_of(fold.run_id) as run:
         run.log_metrics({"cv_auc": 0.9, "cv_auc_lo": 0.875, "cv_auc_hi": 0.925})
@@ -71,20 +73,19 @@ def rows(grown, tmp_path, monkeypatch):
     return runs
 
 
-def links(found):
+def links(lineage):
     """(source, target) names of a lineage's edges."""
-    name = {node.id: node.name for node in found.nodes.values()}
-    return {(name[edge.source], name[edge.target]) for edge in found.edges}
+    nodes = lineage.nodes
+    return {(nodes[source].name, nodes[target].name) for source, target, _ in lineage.edges}
 
 
 def sources(run_id):
     """Ids of the nodes that a run was made of."""
-    edges = lineage.trace(run_id).edges
-    return {edge.source for edge in edges if edge.target == f"run:{run_id}"}
+    return {source for source, target, _ in trace(run_id).edges if target == f"run:{run_id}"}
 
 
-def test_a_blend_goes_back_to_the_data_and_each_node_is_told_once(rows):
-    text = lineage.render(lineage.trace("smoke_a+smoke_student"))
+def test_a_blend_goes_back_to_the_data_and_each_node_is_described_once(rows):
+    text = render(trace("smoke_a+smoke_student"))
     for name, run_id in rows.items():
         text = text.replace(run_id[:8], f"<{name}>")
     config_a, config_student = (
@@ -107,20 +108,20 @@ def test_a_blend_goes_back_to_the_data_and_each_node_is_told_once(rows):
 
 
 def test_a_teacher_is_followed_to_all_that_was_made_of_it(rows):
-    found = lineage.trace("smoke_b")
-    assert links(found) == {
+    lineage = trace("smoke_b")
+    assert links(lineage) == {
         ("d" * 12, "by patient"),
         ("by patient", "smoke_b"),
         ("smoke_b", "of smoke_a+smoke_b"),
         ("of smoke_a+smoke_b", "smoke_student"),
         ("smoke_student", "smoke_a+smoke_student"),
     }
-    assert "single smoke_b" in lineage.render(found)
-    assert lineage.render(found).count("<- asked for") == 1
+    assert "single smoke_b" in render(lineage)
+    assert render(lineage).count("<- asked for") == 1
 
 
 def test_a_run_is_named_by_the_beginning_of_its_id_too(rows):
-    assert lineage.trace(rows["soft"][:8]).of == f"run:{rows['soft']}"
+    assert trace(rows["soft"][:8]).of == f"run:{rows['soft']}"
 
 
 def test_of_runs_with_one_name_the_one_on_the_same_data_is_meant(rows):
@@ -142,7 +143,7 @@ def test_a_link_that_may_mean_several_runs_says_so(journal):
         tags = {"kind": "single", "experiment": "old", "dataset_digest": DATA}
         journal.create_run(server.experiment_id(journal), start, tags)
     bare_run(journal, "b", kind="ensemble", members="old", experiment="b", dataset_digest=DATA)
-    assert "(newest of 2 that fit) single old" in lineage.render(lineage.trace("b"))
+    assert "(newest of 2 that fit) single old" in render(trace("b"))
 
 
 def test_run_ids_or_keys_beside_the_names_leave_no_doubt(rows):
@@ -163,7 +164,7 @@ def test_run_ids_or_keys_beside_the_names_leave_no_doubt(rows):
 
 def test_a_deleted_teacher_is_shown_as_lost(rows):
     server.connect().delete_run(rows["smoke_b"])
-    text = lineage.render(lineage.trace("smoke_a+smoke_student"))
+    text = render(trace("smoke_a+smoke_student"))
     assert "single smoke_b  not in the journal\n" in text
 
 
@@ -172,91 +173,98 @@ def test_a_deleted_member_with_a_recorded_id_is_shown_as_lost(rows):
     journal.delete_run(gone)
     tags = {"kind": "ensemble", "members": "smoke_b", "member_runs": gone}
     blend = bare_run(journal, "e", **tags)
-    lost = lineage.trace(blend).nodes[f"run:{gone}"]
+    lost = trace(blend).nodes[f"run:{gone}"]
     assert (lost.name, lost.known) == ("smoke_b", False)
 
 
 def test_deleted_soft_labels_are_shown_as_lost_with_their_teachers_behind(rows):
     server.connect().delete_run(rows["soft"])
-    found = lineage.trace("smoke_student")
-    assert (SOFT[:12], "smoke_student") in links(found)
-    assert "soft labels 555555555555  not in the journal" in lineage.render(found)
-    assert ("smoke_a", SOFT[:12]) in links(found)
+    lineage = trace("smoke_student")
+    assert (SOFT[:12], "smoke_student") in links(lineage)
+    assert "soft labels 555555555555  not in the journal" in render(lineage)
+    assert ("smoke_a", SOFT[:12]) in links(lineage)
 
 
 def test_an_imported_row_has_data_that_is_not_recorded(journal):
     bare_run(journal, "sheet_7", kind="single", experiment="sheet_7", teachers="sheet_1")
-    text = lineage.render(lineage.trace("sheet_7"))
+    text = render(trace("sheet_7"))
     assert "data not recorded  not in the journal" in text
     assert "single sheet_1  not in the journal" in text
 
 
 def test_weights_that_cannot_be_read_are_left_out(journal):
     run = bare_run(journal, "e", kind="ensemble", members="a,b", weights="[1, half]")
-    assert {edge.note for edge in lineage.trace(run).edges} == {""}
+    assert {note for _, _, note in trace(run).edges} == {""}
 
 
 def test_tags_edited_into_a_circle_do_not_hang(journal):
     for name, other in (("x", "y"), ("y", "x")):
         bare_run(journal, name, kind="single", experiment=name, teachers=other)
-    found = lineage.trace("x")
-    assert len({("x", "y"), ("y", "x")} & links(found)) == 1
-    assert "single x" in lineage.render(found)
+    lineage = trace("x")
+    assert len({("x", "y"), ("y", "x")} & links(lineage)) == 1
+    assert "single x" in render(lineage)
 
 
 def test_a_version_goes_back_to_its_blend_and_an_alias_to_its_version(candidate):
     version = candidate()
     made = registry.promote(version, who="Ada", why="better")
-    found = lineage.trace("champion")
-    assert found.of == f"{ledger.PRODUCTION}/{made.version}"
-    assert found.nodes[found.of].facts[:2] == (
+    lineage = trace("champion")
+    assert lineage.of == f"{ledger.PRODUCTION}/{made.version}"
+    assert lineage.nodes[lineage.of].facts[:2] == (
         "champion",
         f"promote by Ada, {ledger.entries(server.connect())[0].time[:10]}",
     )
     assert {
-        (f"{candidates.CANDIDATES}/{version}", found.of),
+        (f"{candidates.CANDIDATES}/{version}", lineage.of),
         ("tiny", f"{candidates.CANDIDATES}/{version}"),
-    } <= {(found.nodes[e.source].name, found.nodes[e.target].name) for e in found.edges}
-    assert "single tiny  not in the journal" in lineage.render(found)
+    } <= links(lineage)
+    assert "single tiny  not in the journal" in render(lineage)
 
 
 def test_a_candidate_whose_blend_was_deleted_is_drawn_with_a_lost_one(journal, candidate):
     name = f"{candidates.CANDIDATES}/{candidate()}"
-    (blend,) = (edge.source for edge in lineage.trace(name).edges if edge.target == name)
+    (blend,) = (source for source, target, _ in trace(name).edges if target == name)
     journal.delete_run(blend.removeprefix("run:"))
-    assert "not in the journal" in lineage.render(lineage.trace(name))
+    assert "not in the journal" in render(trace(name))
 
 
 def test_an_unknown_version_is_one_line_with_the_nearest(candidate):
     candidate()
     with pytest.raises(TrackingError, match="no version 'ranzcr-clip-candidates/7' in the regis"):
-        lineage.trace("ranzcr-clip-candidates/7")
+        trace("ranzcr-clip-candidates/7")
     with pytest.raises(TrackingError, match="ranzcr-clip has no version yet"):
-        lineage.trace("ranzcr-clip/1")
+        trace("ranzcr-clip/1")
 
 
 def test_an_unknown_run_is_one_line_with_the_nearest(rows):
     with pytest.raises(TrackingError, match="no run 'smoke_c' in the journal; did you mean"):
-        lineage.trace("smoke_c")
+        trace("smoke_c")
 
 
-def test_an_unknown_format_is_refused(rows):
-    with pytest.raises(ConfigError, match="no format 'pdf'; known: html, svg, text"):
-        lineage.render(lineage.trace("smoke_a"), "pdf")
+def test_an_unknown_format_is_refused(rows, tmp_path):
+    with pytest.raises(ConfigError, match=r"no format 'doc'; did you mean dot\?"):
+        render(trace("smoke_a"), "doc")
+    with pytest.raises(ConfigError, match=r"no format 'xls'; known: dot, mermaid, pdf, png, svg"):
+        write(trace("smoke_a"), tmp_path / "a.xls")
+    with pytest.raises(
+        ConfigError, match=r"--format svg is a picture; name a file with -o FILE.svg"
+    ):
+        render(trace("smoke_a"), "svg")
+    assert not list(tmp_path.glob("a*"))
 
 
 def test_boxes_link_to_mlflows_pages(rows):
-    found = lineage.trace("smoke_a")
-    (place,) = {node.link for node in found.nodes.values() if node.name == "smoke_a"}
+    lineage = trace("smoke_a")
+    (place,) = {node.link for node in lineage.nodes.values() if node.name == "smoke_a"}
     assert place.startswith("http://127.0.0.1:5000/#/experiments/")
     assert place.endswith(f"/runs/{rows['smoke_a']}")
 
 
-def test_the_command_prints_the_tree_or_writes_a_page(rows, tmp_path, capsys):
+def test_the_command_prints_the_tree_or_draws_a_picture(rows, tmp_path, capsys):
     command = ["journal", "lineage", "smoke_b"]
     cli.app(command, standalone_mode=False)
     assert "single smoke_b" in capsys.readouterr().out
-    page = tmp_path / "smoke_b.html"
-    cli.app([*command, "--format", "html", "-o", str(page)], standalone_mode=False)
-    assert capsys.readouterr().out == f"{page}: 6 things, 5 links\n"
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    picture = tmp_path / "smoke_b.svg"
+    cli.app([*command, "-o", str(picture)], standalone_mode=False)
+    assert capsys.readouterr().out == f"{picture}: 6 boxes, 5 links\n"
+    assert "<svg" in picture.read_text(encoding="utf-8")
