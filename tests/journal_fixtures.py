@@ -21,7 +21,7 @@ PASSED = GateReport((Gate("cv", True, 0.8, 0.5, "good"),))
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory):
-    """An empty MLflow database; making its tables takes seconds, so tests copy it."""
+    """An empty MLflow database; creating its tables takes seconds, so tests copy it."""
     from mlflow import MlflowClient
 
     file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
@@ -31,7 +31,7 @@ def migrated(tmp_path_factory):
 
 @pytest.fixture
 def journal(tmp_path, monkeypatch, migrated):
-    """A journal of its own for one test; its client."""
+    """An empty journal for one test; returns its client."""
     return _copy_of(migrated, tmp_path / "home", monkeypatch)
 
 
@@ -164,7 +164,7 @@ def three(tmp_path, monkeypatch, _registered):
 
 @pytest.fixture(scope="session")
 def _filled(tmp_path_factory, migrated):
-    """The database of `filled`: writing it takes seconds, so tests copy it."""
+    """The database of `filled`; writing it takes seconds, so tests copy it."""
     home = tmp_path_factory.mktemp("filled")
     shutil.copy(migrated, home / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -182,20 +182,20 @@ def _filled(tmp_path_factory, migrated):
 
 @pytest.fixture
 def filled(tmp_path, monkeypatch, _filled):
-    """Two single models, one set of soft labels, one ensemble; the client of their journal."""
+    """A journal with two single models, soft labels and an ensemble; returns its client."""
     return _copy_of(_filled, tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture
 def journal_of(request):
-    """Adds rows as an importer writes them, started one second after another; their ids.
+    """A function that writes rows as an importer does, one second apart, and returns their ids.
 
-    They go to the test's journal, which is empty unless the test fills it.
+    It writes to the fixture `filled` if the test uses it, else to the empty `journal`.
     """
     name = "filled" if "filled" in request.fixturenames else "journal"
     client = request.getfixturevalue(name)
 
     def add(*rows):
-        return [row(client, 1000 * place, **told) for place, told in enumerate(rows, 1)]
+        return [row(client, 1000 * second, **values) for second, values in enumerate(rows, 1)]
 
     return add

@@ -1,4 +1,4 @@
-"""Runs for a journal: real ones by the run context, and rows as an importer writes them."""
+"""Runs for a journal: by the run context, and rows as an importer writes them."""
 
 from __future__ import annotations
 
@@ -50,15 +50,16 @@ def row(
     metrics: Mapping[str, float] | None = None,
     size: int | None = None,
 ) -> str:
-    """A row that someone else wrote: only what is given is known. Started in milliseconds."""
-    place = server.experiment_id(client)
-    told = {"kind": kind, **(tags or {})}
-    run_id = client.create_run(place, start_time=started, tags=told, run_name=name).info.run_id
-    known = {**(params or {}), **({"cfg.data.image_size": str(size)} if size else {})}
+    """Write a row with the given values only; `started` is in milliseconds. Returns its run id."""
+    experiment_id = server.experiment_id(client)
+    all_tags = {"kind": kind, **(tags or {})}
+    run = client.create_run(experiment_id, start_time=started, tags=all_tags, run_name=name)
+    run_id = run.info.run_id
+    all_params = {**(params or {}), **({"cfg.data.image_size": str(size)} if size else {})}
     client.log_batch(
         run_id,
         metrics=[Metric(key, value, started, 0) for key, value in (metrics or {}).items()],
-        params=[Param(key, value) for key, value in known.items()],
+        params=[Param(key, value) for key, value in all_params.items()],
         tags=[RunTag("experiment", name)],
     )
     if status != "RUNNING":

@@ -14,7 +14,7 @@ def lines(headings, *rows):
     return to_text([table("title", headings, rows)]).splitlines()
 
 
-def test_columns_stand_below_their_headings():
+def test_columns_are_below_their_headings():
     assert lines(["run", "CV"], ["a", "0.9"], ["longer", ""]) == [
         "title",
         "run     CV",
@@ -24,14 +24,14 @@ def test_columns_stand_below_their_headings():
     ]
 
 
-def test_tables_are_parted_by_an_empty_line():
+def test_an_empty_line_separates_tables():
     one = table("a", ["x"], [["1"]])
     assert to_text([one, one]).splitlines() == ["a", "x", "─", "1", "", "a", "x", "─", "1"]
     assert to_text([]) == ""
 
 
 @given(rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=3))
-def test_a_row_is_never_wider_than_the_page_and_loses_no_letter(rows):
+def test_a_row_is_never_wider_than_the_page_and_keeps_all_letters(rows):
     _, *shown = lines(["a" * 80, "b" * 80, "c" * 80], *rows)
     assert max(map(cell_len, shown)) <= 200
     rule = next(place for place, line in enumerate(shown) if line.startswith("──"))
@@ -43,16 +43,16 @@ def test_a_row_is_never_wider_than_the_page_and_loses_no_letter(rows):
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\tb"])
-def test_what_a_terminal_would_obey_is_taken_out(text):
+def test_control_characters_are_removed(text):
     assert "\x1b" not in lines(["x"], [text])[3]
     assert len(lines(["x"], [text])) == 4
 
 
-def test_markup_is_shown_as_it_is():
+def test_markup_is_shown_literally():
     assert lines(["x"], ["[red]a[/red] :smile:"])[3] == "[red]a[/red] :smile:"
 
 
-def test_a_terminal_gets_links_and_its_own_width_and_a_file_does_not(monkeypatch):
+def test_links_and_the_width_of_the_terminal_are_only_for_terminals(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "20")
     one = table("t", ["name", "run"], [["a rather long name", "abc"]], ["http://x/1"])

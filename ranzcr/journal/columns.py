@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ranzcr.journal import changes
-from ranzcr.journal.journal_run import SHORT, JournalRun, Record
+from ranzcr.journal.journal_run import JournalRun, Record
 from ranzcr.tracking.names import Kind, Metric, Param, Tag
 
 Cell = str | float | None  # None for an unknown number, "" for an unknown text
@@ -31,11 +31,11 @@ class Column:
 
     name: str  # in CSV, filters and mappings
     source: str = ""  # where the value is stored: metrics.KEY, params.KEY, tags.KEY or an attribute
-    about: str = ""  # what it holds, for docs/journal.md
-    value: Callable[[JournalRun, Record], Cell] | None = None  # computed; replaces the stored value
+    about: str = ""  # for docs/journal.md
     kinds: tuple[str, ...] = ()  # kinds that have it, in tables and saved views
     heading: str = ""  # in tables; the name if not set
-    format: Callable[[Any], str] = str  # makes the text that tables show; not called for None
+    format: Callable[[Any], str] = str  # makes the text in tables; not called for None
+    value: Callable[[JournalRun, Record], Cell] | None = None  # computed; replaces the stored value
     reading: str = ""  # how an import reads its cells; "" if it is not imported
     in_tables: bool = True  # of its kinds
     shown: bool = True  # in CSV and XLSX files of `journal show`, and in filters
@@ -106,16 +106,22 @@ def _shortened(change: str) -> str:
     return f"{start.rpartition(', ')[0] or start}, …"
 
 
-def _tag(key: str, about: str = "", name: str = "", **more: Any) -> Column:
-    return Column(name or key, f"tags.{key}", about, **more)
+def _tag(key: str, about: str = "", *tables: Any, name: str = "", **more: Any) -> Column:
+    return Column(name or key, f"tags.{key}", about, *tables, **more)
 
 
 def _param(name: str, key: str, about: str, **more: Any) -> Column:
-    return Column(name, f"params.{key}", about, kinds=_SINGLE, **more)
+    return Column(name, f"params.{key}", about, _SINGLE, **more)
 
 
-def _metric(key: str, about: str = "", reading: str = "score", **more: Any) -> Column:
-    return Column(key, f"metrics.{key}", about, reading=reading, **more)
+def _metric(key: str, about: str = "", *tables: Any, reading: str = "score", **more: Any) -> Column:
+    return Column(key, f"metrics.{key}", about, *tables, reading=reading, **more)
+
+
+def _input(key: str, heading: str = "") -> Column:
+    """A tag that only `journal diff` shows."""
+    shorten = "{:.12}".format if heading else str
+    return _tag(key, "", (), heading, shorten, shown=False, compared=True)
 
 
 # In the order of tables and exports.
@@ -124,107 +130,71 @@ COLUMNS = (
     Column("row_id", "row_id", reading="text", shown=False),
     _tag(Tag.KIND, "`single`, `pseudo` or `ensemble`", reading="kind", compared=True),
     _tag(
-        Tag.EXPERIMENT,
-        "name of the experiment or blend",
+        *(Tag.EXPERIMENT, "name of the experiment or blend", KINDS),
         value=lambda run, _: run.experiment,
-        kinds=KINDS,
         reading="words",
         width=28,
     ),
-    _tag(Tag.PARENT, "the experiment that it extends", kinds=_SINGLE, reading="words"),
+    _tag(Tag.PARENT, "the experiment that it extends", _SINGLE, reading="words"),
     Column(
         "changed",
         about="settings that differ from `parent`: from its run in this journal, preferably on the "
         "same data set, else from the packaged experiment",
-        value=changes.describe,
         kinds=_SINGLE,
         format=_shortened,
+        value=changes.describe,
         appended=True,
         width=44,
     ),
-    _tag(Tag.DATASET_DIGEST, heading="data", format="{:.12}".format, shown=False, compared=True),
-    _tag(Tag.CODE, shown=False, compared=True),
-    _tag(Tag.GIT_COMMIT, heading="git commit", format="{:.12}".format, shown=False, compared=True),
+    _input(Tag.DATASET_DIGEST, "data"),
+    _input(Tag.CODE),
+    _input(Tag.GIT_COMMIT, "git commit"),
     _param("backbone", Param.BACKBONE, "timm model", reading="words", width=28),
-    _param("head", Param.HEAD, "from features to logits", reading="words"),
+    _param("head", Param.HEAD, "maps the backbone's features to logits", reading="words"),
     _param("image_size", Param.IMAGE_SIZE, "pixels per side", reading="size"),
-    _tag(Tag.FOLDS, "number of finished folds", kinds=_SINGLE, reading="folds"),
+    _tag(Tag.FOLDS, "number of finished folds", _SINGLE, reading="folds"),
     _tag(
-        Tag.TEACHERS,
-        "experiments whose soft labels it learned from",
-        kinds=(Kind.SINGLE, Kind.PSEUDO),
+        *(Tag.TEACHERS, "experiments whose soft labels it learned from"),
+        (Kind.SINGLE, Kind.PSEUDO),
         reading="names",
         compared=True,
     ),
+    _input(Tag.SOFT_LABELS, "soft labels"),
     _tag(
-        Tag.SOFT_LABELS, heading="soft labels", format="{:.12}".format, shown=False, compared=True
-    ),
-    _tag(
-        Tag.MEMBERS,
-        "experiments of a blend with their weights",
+        *(Tag.MEMBERS, "experiments of a blend with their weights", (Kind.ENSEMBLE,)),
         value=lambda run, _: members(run.tags),
-        kinds=(Kind.ENSEMBLE,),
         reading="names",
         compared=True,
     ),
     Column(
         "cv_interval",
-        value=lambda run, _: interval(run.metrics),
         kinds=_SCORED,
         heading="CV [95%]",
+        value=lambda run, _: interval(run.metrics),
         shown=False,
         compared=True,
     ),
-    _metric(Metric.CV_AUC, "macro AUC over all out-of-fold rows", kinds=_SCORED, in_tables=False),
-    _metric(
-        Metric.CV_AUC_LO,
-        "lower end of its 95% interval (patient bootstrap)",
-        kinds=_SCORED,
-        in_tables=False,
-    ),
-    _metric(Metric.CV_AUC_HI, "upper end of its 95% interval", kinds=_SCORED, in_tables=False),
+    _metric(Metric.CV_AUC, "macro AUC over all out-of-fold rows", _SCORED, in_tables=False),
+    _metric(Metric.CV_AUC_LO, "lower end of its 95% interval", _SCORED, in_tables=False),
+    _metric(Metric.CV_AUC_HI, "upper end of its 95% interval", _SCORED, in_tables=False),
     _metric(Metric.CV_AUC_FOLDS_MEAN, shown=False),
     _metric(Metric.CV_AUC_FOLDS_STD, reading="number", shown=False),
+    _metric(Metric.LB_PUBLIC, "public leaderboard score", _SCORED, "LB public", "{:.5f}".format),
+    _metric(Metric.LB_PRIVATE, "private leaderboard score", _SCORED, "LB private", "{:.5f}".format),
     _metric(
-        Metric.LB_PUBLIC,
-        "score on the public leaderboard",
-        kinds=_SCORED,
-        heading="LB public",
-        format="{:.5f}".format,
-    ),
-    _metric(
-        Metric.LB_PRIVATE,
-        "score on the private leaderboard",
-        kinds=_SCORED,
-        heading="LB private",
-        format="{:.5f}".format,
-    ),
-    _metric(
-        Metric.GPU_HOURS,
-        "training time of all folds on GPUs",
+        *(Metric.GPU_HOURS, "training time of all folds", _SCORED, "GPU h", "{:.1f}".format),
         reading="number",
-        kinds=_SCORED,
-        heading="GPU h",
-        format="{:.1f}".format,
     ),
-    _tag(Tag.DECISION, "set by `journal decide`", kinds=KINDS, reading="words", width=24),
+    _tag(Tag.DECISION, "set by `journal decide`", KINDS, reading="words", width=24),
     Column(
         "state",
         about="`running`, `finished`, `failed` or `killed`; tables leave `finished` out",
-        value=lambda run, _: run.status.lower(),
         kinds=KINDS,
         format=lambda state: "" if state == "finished" else state,
+        value=lambda run, _: run.status.lower(),
         appended=True,
     ),
-    Column(
-        "run_id",
-        "run_id",
-        "id of the MLflow run",
-        kinds=KINDS,
-        heading="run",
-        format=f"{{:.{SHORT}}}".format,
-        width=34,
-    ),
+    Column("run_id", "run_id", "id of the MLflow run", KINDS, "run", "{:.8}".format, width=34),
     Column(
         "started",
         about="start of the run, UTC",
@@ -234,7 +204,7 @@ COLUMNS = (
     _tag(Tag.AUTHOR, "who ran or imported it", reading="words", appended=True),
     Column(
         "link",
-        about="its page in MLflow; links of a local journal open while `ranzcr ui` runs",
+        about="its page in MLflow; links of a local journal work while `ranzcr ui` runs",
         value=lambda run, record: record.link(run),
         appended=True,
     ),

@@ -42,8 +42,8 @@ def single(name, digest, metrics, oof=None, teachers=(), folder=None):
 
 def ensemble(members, digest, metrics, folder=None):
     weights = {member: 1 / len(members) for member in members}
-    told = {"dataset_digest": digest, "method": "weights", "digest": "x"}
-    with context.ensemble_run(weights, **told) as run:
+    options = {"dataset_digest": digest, "method": "weights", "digest": "x"}
+    with context.ensemble_run(weights, **options) as run:
         run.log_metrics(metrics)
         if folder is not None:
             run.log_artifacts(folder, "blend")
@@ -77,7 +77,7 @@ def _two(tmp_path_factory, migrated, dataset):
 
 @pytest.fixture
 def two(tmp_path, monkeypatch, dataset, _two):
-    """A journal with a `pair` of a data set that lies nobody knows where; the data set."""
+    """A journal with a `pair` of runs without the path of their data set; returns the data set."""
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(_two, home / "mlflow.db")
@@ -87,12 +87,12 @@ def two(tmp_path, monkeypatch, dataset, _two):
 
 
 def test_only_settings_that_differ_are_shown(two):
-    found = diff.compare("smoke_a", "smoke_b")
+    difference = diff.compare("smoke_a", "smoke_b")
     a, b = (
         dict(flat)
         for flat in (config.load(name).model_dump()["model"] for name in ("smoke_a", "smoke_b"))
     )
-    shown = {row[0]: row[1:] for row in found.settings}
+    shown = {row[0]: row[1:] for row in difference.settings}
     assert {key for key in shown if key.startswith("model.")} == {
         f"model.{key}" for key in a if a[key] != b[key]
     }
@@ -100,7 +100,7 @@ def test_only_settings_that_differ_are_shown(two):
     assert "name" not in shown  # it heads the columns
 
 
-def test_inputs_and_scores_stand_side_by_side(two, monkeypatch):
+def test_inputs_and_scores_are_shown_side_by_side(two, monkeypatch):
     monkeypatch.setenv("RANZCR_CODE", "v2")
     student = single("smoke_student", two.digest, {"cv_auc": 0.8}, teachers=["smoke_a"])
     runs = {row[0]: row[1:] for row in diff.compare("smoke_a", student[:8]).runs}
@@ -112,38 +112,38 @@ def test_inputs_and_scores_stand_side_by_side(two, monkeypatch):
     assert "members" not in runs  # neither is a blend
 
 
-def test_label_aucs_end_with_what_b_gains(two):
+def test_label_aucs_end_with_the_difference(two):
     assert diff.compare("smoke_a", "smoke_b").aucs == [
         ("macro", "0.5000", "0.9000", "+0.4000"),
         ("ETT - Abnormal", "0.6000", "0.5500", "-0.0500"),
     ]
 
 
-def test_a_score_that_one_lacks_has_no_difference(two):
+def test_a_score_of_only_one_run_has_no_difference(two):
     blend = ensemble(["smoke_a", "smoke_b"], two.digest, {"cv_auc": 0.95})
-    found = diff.compare("smoke_a", blend)
-    assert found.aucs[1] == ("ETT - Abnormal", "0.6000", "", "")
-    assert found.settings == []  # an experiment and a blend share none
+    difference = diff.compare("smoke_a", blend)
+    assert difference.aucs[1] == ("ETT - Abnormal", "0.6000", "", "")
+    assert difference.settings == []  # an experiment and a blend have no common settings
 
 
 def test_soft_labels_have_inputs_but_no_scores(two):
-    told = {"dataset_digest": two.digest, "counts": {"train": 3}}
+    options = {"dataset_digest": two.digest, "counts": {"train": 3}}
     ids = []
     for teacher in ("smoke_a", "smoke_b"):
-        with context.pseudo_run(teachers=[teacher], digest=teacher, **told) as run:
+        with context.pseudo_run(teachers=[teacher], digest=teacher, **options) as run:
             ids.append(run.run_id)
-    found = diff.compare(*ids, two.path)
-    assert ("teachers", "smoke_a", "smoke_b") in found.runs
-    assert found.aucs == []
-    assert "has no out-of-fold predictions" in found.verdict
+    difference = diff.compare(*ids, two.path)
+    assert ("teachers", "smoke_a", "smoke_b") in difference.runs
+    assert difference.aucs == []
+    assert "has no out-of-fold predictions" in difference.verdict
 
 
-def test_without_the_data_set_one_line_says_how_to_compare(two):
+def test_without_the_data_set_the_verdict_asks_for_it(two):
     verdict = diff.compare("smoke_a", "smoke_b").verdict
     assert f"Give --data DATASET, the folder of data set {two.digest[:12]}" in verdict
 
 
-def test_with_the_data_set_the_better_one_is_found_either_way(two):
+def test_with_the_data_set_the_better_run_is_found_in_either_order(two):
     better = diff.compare("smoke_a", "smoke_b", two.path).verdict
     assert better.startswith("B is better than A with probability 1.000 (paired patient bootstrap")
     worse = diff.compare("smoke_b", "smoke_a", two.path).verdict
@@ -153,12 +153,14 @@ def test_with_the_data_set_the_better_one_is_found_either_way(two):
 def test_each_label_is_tested_too(two):
     aucs = {row[0]: row for row in diff.compare("smoke_a", "smoke_b", two.path).aucs}
     assert aucs["macro"][-1] == "1.000"
-    assert aucs["ETT - Abnormal"][-1] == "1.000"  # by its predictions, whatever the journal says
+    assert (
+        aucs["ETT - Abnormal"][-1] == "1.000"
+    )  # computed from the predictions, not from the metrics in the journal
     text = diff.render(diff.compare("smoke_a", "smoke_b", two.path))
     assert "B is better" in text
 
 
-def test_a_data_set_that_lies_where_the_journal_notes_it_is_found(journal, dataset, tmp_path):
+def test_a_data_set_is_opened_at_the_path_in_the_journal(journal, dataset, tmp_path):
     opened = Dataset.open(dataset)
     pair(opened, tmp_path, folder=opened.path)
     assert "probability 1.000" in diff.compare("smoke_a", "smoke_b").verdict
@@ -166,7 +168,7 @@ def test_a_data_set_that_lies_where_the_journal_notes_it_is_found(journal, datas
     assert f"Run {run_id[:8]} has no out-of-fold" in diff.compare("smoke_a", run_id).verdict
 
 
-def test_a_data_set_that_is_no_longer_there_is_asked_for(journal, dataset, tmp_path):
+def test_a_data_set_that_was_moved_must_be_given(journal, dataset, tmp_path):
     pair(Dataset.open(dataset), tmp_path, folder=tmp_path / "gone")
     assert "Give --data DATASET" in diff.compare("smoke_a", "smoke_b").verdict
 
@@ -195,16 +197,16 @@ def test_a_run_without_predictions_is_named(two):
 
 def test_runs_of_different_data_sets_are_not_compared(two):
     other = single("smoke_student", "e" * 64, {"cv_auc": 0.9, "auc/ETT - Abnormal": 0.9})
-    found = diff.compare("smoke_a", other, two.path)
-    assert found.aucs == []
-    assert found.verdict == (
+    difference = diff.compare("smoke_a", other, two.path)
+    assert difference.aucs == []
+    assert difference.verdict == (
         f"A and B use different data sets ({two.digest[:12]} and eeeeeeeeeeee): "
         "scores are not compared."
     )
-    assert found.settings
+    assert difference.settings
 
 
-def test_another_data_set_than_theirs_is_refused(two):
+def test_another_data_set_is_refused(two):
     for name in ("b7v3_001", "b6v3_001"):
         single(name, "e" * 64, {"cv_auc": 0.9})
     with pytest.raises(ConfigError, match="but A and B use eeeeeeeeeeee; give that one"):
@@ -217,18 +219,18 @@ def test_an_unknown_run_is_answered_with_the_nearest(two):
 
 
 def test_the_text_has_all_tables_and_ends_with_the_verdict(two):
-    found = diff.compare("smoke_a", "smoke_b")
-    lines = [line.strip() for line in diff.render(found).splitlines()]
+    difference = diff.compare("smoke_a", "smoke_b")
+    lines = [line.strip() for line in diff.render(difference).splitlines()]
     assert [line for line in lines if line in ("runs", "settings that differ", "AUC")] == [
         "runs",
         "settings that differ",
         "AUC",
     ]
-    assert lines[-1] == found.verdict
-    assert "settings that differ" not in diff.render(dataclasses.replace(found, settings=[]))
+    assert lines[-1] == difference.verdict
+    assert "settings that differ" not in diff.render(dataclasses.replace(difference, settings=[]))
 
 
-def test_the_command_writes_what_the_functions_find(two):
+def test_the_command_prints_what_the_functions_return(two):
     run = CliRunner().invoke
     shown = run(cli.app, ["journal", "diff", "smoke_a", "smoke_b", "--data", str(two.path)])
     assert shown.exit_code == 0

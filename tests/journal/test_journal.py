@@ -1,4 +1,4 @@
-"""The journal's rows: which, in which order, with what in them."""
+"""The journal's rows: filters, order and contents."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def names(**options):
     return [row["experiment"] for row in rows.select(**options).rows]
 
 
-def test_best_comes_first_and_what_has_no_score_last(filled):
+def test_the_best_row_comes_first_and_rows_without_a_score_last(filled):
     frame = rows.rows()
     assert list(frame.columns) == [column.name for column in SHOWN]
     assert list(frame.kind) == ["ensemble", "single", "single", "pseudo"]
@@ -51,7 +51,7 @@ def test_rows_can_be_chosen_sorted_and_limited(filled):
     [
         ("cv_auc", ["better", "worse", "none"]),
         ("cv_auc:asc", ["worse", "better", "none"]),
-        ("auc/ETT", ["worse", "better", "none"]),  # a metric falls, too
+        ("auc/ETT", ["worse", "better", "none"]),  # metrics descend by default
         ("auc/ETT:asc", ["better", "worse", "none"]),
         ("cfg.data.image_size", ["better", "worse", "none"]),  # 512, 1024, unknown
         ("cfg.data.image_size:desc", ["worse", "better", "none"]),
@@ -59,7 +59,7 @@ def test_rows_can_be_chosen_sorted_and_limited(filled):
         ("started", ["better", "worse", "none"]),
     ],
 )
-def test_any_column_sorts_both_ways_and_what_is_missing_comes_last(journal_of, sort, expected):
+def test_each_column_sorts_both_ways_and_empty_cells_come_last(journal_of, sort, expected):
     journal_of(
         {"name": "better", "metrics": {"cv_auc": 0.9, "auc/ETT": 0.5}, "size": 512},
         {"name": "worse", "metrics": {"cv_auc": 0.8, "auc/ETT": 0.6}, "size": 1024},
@@ -68,7 +68,7 @@ def test_any_column_sorts_both_ways_and_what_is_missing_comes_last(journal_of, s
     assert names(sort=sort) == expected
 
 
-def test_filters_hold_together_over_columns_params_and_metrics(filled):
+def test_several_filters_of_columns_params_and_metrics_must_all_hold(filled):
     assert names(where=["cv_auc>0.9"]) == ["b7v3_001+kdb3v3_b71_001", "kdb3v3_b71_001"]
     assert names(where=["cv_auc>0.9", "kind=single"]) == ["kdb3v3_b71_001"]
     assert names(where=["cfg.model.backbone~b7"]) == ["b7v3_001"]
@@ -79,7 +79,7 @@ def test_filters_hold_together_over_columns_params_and_metrics(filled):
     ]
 
 
-def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
+def test_each_row_has_a_state_a_link_and_a_time(filled):
     row = rows.select(kind="single").rows[0]
     assert row["state"] == "finished"
     assert row["started"].startswith("20")
@@ -87,12 +87,12 @@ def test_a_state_a_link_and_a_time_belong_to_each_row(filled):
     assert row["link"].endswith(f"/runs/{row['run_id']}")
 
 
-def test_a_run_that_failed_says_so(journal_of):
+def test_a_failed_run_has_the_state_failed(journal_of):
     journal_of({"name": "cut off", "status": "FAILED"}, {"name": "going on", "status": "RUNNING"})
     assert {row["state"] for row in rows.select().rows} == {"failed", "running"}
 
 
-def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
+def test_a_row_with_only_a_kind_has_empty_cells(journal_of):
     journal_of({"name": "imported"}, {"name": "imported"})
     first, second = rows.select().rows
     assert first["experiment"] == second["experiment"] == "imported"
@@ -100,7 +100,7 @@ def test_a_row_that_knows_only_its_kind_is_shown_with_empty_cells(journal_of):
     assert first["cv_auc"] is None
 
 
-def test_weights_that_someone_wrote_by_hand_do_not_break_the_journal(journal_of):
+def test_damaged_weights_do_not_break_the_journal(journal_of):
     for weights in ("{broken", "[1]", '{"a": "much"}'):
         journal_of({"name": "a+b", "tags": {"members": "a,b", "weights": weights}})
     assert {row["members"] for row in rows.select().rows} == {"a b"}
@@ -112,7 +112,7 @@ def test_sizes_are_sorted_as_numbers(journal):
     assert list(rows.rows(sort="image_size").image_size) == ["512", "1024"]
 
 
-def test_folds_are_no_rows(journal):
+def test_folds_are_not_rows(journal):
     experiment = config.load("b7v3_001")
     for fold in (0, 1):
         with context.fold_run(experiment, dataset_digest=DIGEST, fold=fold, labels=["a"]):
@@ -139,16 +139,18 @@ def test_the_same_experiment_again_stays_one_row(journal):
         ({"limit": 0}, "limit=0 must be at least 1"),
     ],
 )
-def test_a_wrong_word_is_answered_with_the_nearest(journal_of, ask, message):
+def test_the_error_for_an_unknown_word_names_the_nearest(journal_of, ask, message):
     journal_of({"name": "a", "metrics": {"auc/ETT": 0.5}, "params": {"cfg.model.head": "gem"}})
     with pytest.raises(ConfigError, match=message):
         rows.select(**ask)
 
 
-def test_no_journal_an_empty_one_and_no_match_are_told_apart(tmp_path, monkeypatch, request):
+def test_no_journal_an_empty_journal_and_no_match_have_different_messages(
+    tmp_path, monkeypatch, request
+):
     monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "none"))
     assert rows.select().message.startswith(f"No journal yet at {tmp_path / 'none'}/mlflow.db")
-    assert not (tmp_path / "none").exists()  # looking makes nothing
+    assert not (tmp_path / "none").exists()  # reading creates nothing
     request.getfixturevalue("journal")
     assert rows.select().message.startswith("The journal is empty: run a pipeline")
     assert rows.select(kind="single").message == "No run of the journal matches.\n"
@@ -160,19 +162,19 @@ def test_a_name_of_several_runs_is_refused(filled):
         rows.resolve("b7v3_001")
 
 
-def test_a_run_is_found_by_its_name_its_id_and_how_that_begins(filled):
+def test_a_run_is_found_by_its_name_its_id_and_the_beginning_of_its_id(filled):
     run_id = rows.resolve("b7v3_001")
     assert rows.resolve(run_id) == rows.resolve(run_id[:8]) == run_id
     with pytest.raises(TrackingError, match="no run"):
         rows.resolve(run_id[:7])
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(filled):
+def test_the_error_for_an_unknown_name_names_the_nearest(filled):
     with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
         rows.resolve("b7v3_002")
 
 
-def test_an_empty_journal_knows_no_name(journal):
+def test_the_error_for_a_name_in_an_empty_journal_says_that_it_is_empty(journal):
     with pytest.raises(TrackingError, match="no run 'x': the journal is empty; run a pipeline"):
         rows.resolve("x")
 

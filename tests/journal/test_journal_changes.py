@@ -1,4 +1,4 @@
-"""What an experiment changed against its parent."""
+"""Changes of an experiment against its parent."""
 
 from ranzcr import config
 from ranzcr.journal import changes, rows
@@ -7,8 +7,8 @@ from ranzcr.tracking import settings
 RECIPE = "cfg.training.recipe"
 
 
-def changed(**asked):
-    return {row["experiment"]: row["changed"] for row in rows.select(**asked).rows}
+def changed(**options):
+    return {row["experiment"]: row["changed"] for row in rows.select(**options).rows}
 
 
 def test_settings_are_named_without_their_section_the_model_first():
@@ -41,24 +41,24 @@ def test_settings_are_named_without_their_section_the_model_first():
     ]
 
 
-def test_phases_that_came_or_went_are_named_once():
+def test_added_and_removed_phases_are_named_once():
     before = {f"{RECIPE}.train.lr": "1", f"{RECIPE}.train.epochs": "2"}
     after = {f"{RECIPE}.soft.lr": "1", f"{RECIPE}.soft.epochs": "2"}
     assert changes.compare(before, after) == ["phases: +soft -train"]
     assert changes.compare(before, {"cfg.model.head": "gem"}) == []  # imported without a recipe
 
 
-def test_a_setting_that_one_run_does_not_have_is_no_change():
+def test_a_setting_of_only_one_run_is_not_a_change():
     assert changes.compare({"cfg.model.head": "gem"}, {"cfg.model.dropout": "0.5"}) == []
 
 
-def test_a_parent_without_a_run_is_the_packaged_experiment(journal_of):
+def test_a_parent_without_a_run_is_replaced_by_the_packaged_experiment(journal_of):
     student = dict(settings.of_experiment(config.load("smoke_b")))
     journal_of({"name": "smoke_b", "tags": {"parent": "smoke_a"}, "params": student})
     assert "head: concat→attention" in changed()["smoke_b"]
 
 
-def test_a_parents_own_run_counts_before_the_packaged_experiment(journal_of):
+def test_a_parents_run_is_preferred_to_the_packaged_experiment(journal_of):
     parent = {"cfg.name": "smoke_a", "cfg.model.head": "gem"}
     child = {"cfg.name": "smoke_b", "cfg.model.head": "attention"}
     journal_of(
@@ -73,7 +73,7 @@ def test_a_parents_own_run_counts_before_the_packaged_experiment(journal_of):
     assert changed()["smoke_b"] == "head: gem→attention"
 
 
-def test_an_unknown_parent_and_an_imported_one_say_nothing(journal_of):
+def test_unknown_and_imported_parents_give_no_changes(journal_of):
     child = {"cfg.name": "b", "cfg.model.head": "gem"}
     journal_of(
         {"name": "imported"},

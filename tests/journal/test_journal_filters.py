@@ -40,32 +40,32 @@ def test_a_filter_is_column_sign_and_value(text, expected):
         ("score>0.9", 0.95, True),
         ("score>0.9", None, False),
         ("score<0.9", None, False),
-        ("size>100", "512x512", False),  # no number
-        ("started>2026-01", "2026-11-22T10:00:00Z", True),  # words in their order
+        ("size>100", "512x512", False),  # not a number
+        ("started>2026-01", "2026-11-22T10:00:00Z", True),  # compared as words
         ("decision=", None, True),
         ("decision!=", "keep", True),
         ("decision!=drop", "", True),
         ("decision~e", "", False),
     ],
 )
-def test_what_holds(text, cell, holds):
+def test_a_filter_holds_or_not(text, cell, holds):
     assert filters.parse(text).holds(cell) is holds
 
 
 @given(value=NUMBERS, cell=CELLS)
-def test_a_cell_is_below_at_or_above_a_number_or_no_number(value, cell):
+def test_a_number_is_below_at_or_above_another_number(value, cell):
     below, at, above = (Filter("x", sign, repr(value)).holds(cell) for sign in "<=>")
-    known = filters.number("" if cell is None else str(cell)) is not None
-    assert [below, at, above].count(True) == (1 if known else 0)
+    is_number = filters.number("" if cell is None else str(cell)) is not None
+    assert [below, at, above].count(True) == (1 if is_number else 0)
 
 
 @given(value=WORDS, cell=CELLS)
-def test_unequal_is_the_contrary_of_equal(value, cell):
+def test_unequal_is_the_opposite_of_equal(value, cell):
     assert Filter("x", "=", value).holds(cell) is not Filter("x", "!=", value).holds(cell)
 
 
 @given(value=NUMBERS, cell=CELLS)
-def test_at_least_is_above_or_at(value, cell):
+def test_at_least_means_above_or_equal(value, cell):
     above, at, both = (Filter("x", sign, repr(value)).holds(cell) for sign in (">", "=", ">="))
     assert both is (above or at)
 
@@ -81,12 +81,12 @@ def test_a_cell_equals_and_contains_itself(cell):
     sign=st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "~"]),
     value=st.text(min_size=1).filter(lambda text: text.strip() == text and "\n" not in text),
 )
-def test_what_is_written_is_read(column, sign, value):
+def test_a_written_filter_is_parsed_back(column, sign, value):
     if value[0] in "=~" and sign in ("<", ">"):
         return  # "<" and "=5" are "<=" and "5"
     assert filters.parse(f"{column} {sign} {value}") == Filter(column, sign, value)
 
 
-def test_nan_is_no_number():
+def test_nan_is_not_a_number():
     assert filters.number("nan") is None
     assert filters.number("inf") == math.inf

@@ -1,4 +1,4 @@
-"""What people add to a run of the journal."""
+"""Notes, decisions and leaderboard scores of a run."""
 
 import re
 
@@ -24,12 +24,12 @@ def description(client, run_id):
         (lambda: notes.decide("x", "no" * 5000), "the decision has 10000 characters; MLflow"),
     ],
 )
-def test_what_cannot_be_written_is_told_in_one_line(write, message):
+def test_invalid_input_is_an_error(write, message):
     with pytest.raises(ConfigError, match=message):
         write()
 
 
-def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
+def test_leaderboard_scores_are_written_by_name_or_id(filled):
     run_id = notes.set_lb("b7v3_001", public=0.966)
     notes.set_lb(run_id[:8], private=0.97)
     row = rows.rows().set_index("experiment").loc["b7v3_001"]
@@ -37,7 +37,7 @@ def test_leaderboard_scores_go_to_a_name_or_an_id(filled):
     assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)
 
 
-def test_notes_follow_the_description_line_by_line(filled, monkeypatch):
+def test_notes_are_added_to_the_description(filled, monkeypatch):
     monkeypatch.setenv("RANZCR_AUTHOR", "ada")
     run_id = notes.note("b7v3_001", "too long\n by half")
     notes.note(run_id[:8], "again")
@@ -60,7 +60,7 @@ def test_a_full_description_is_not_cut(filled):
     assert "b" * 1000 not in description(filled, run_id)
 
 
-def test_a_decision_is_shown_as_it_was_written_and_says_who_and_when(filled, monkeypatch):
+def test_a_decision_is_shown_unchanged_and_stored_with_author_and_time(filled, monkeypatch):
     monkeypatch.setenv("RANZCR_AUTHOR", "ada")
     run_id = notes.decide("b7v3_001", "drop")
     notes.decide("b7v3_001", "[/keep] :eyes:")
@@ -73,6 +73,6 @@ def test_a_decision_is_shown_as_it_was_written_and_says_who_and_when(filled, mon
 @pytest.mark.parametrize(
     "write", [lambda name: notes.note(name, "x"), lambda name: notes.decide(name, "x")]
 )
-def test_nothing_is_written_to_a_run_that_is_not_there(filled, write):
+def test_nothing_is_written_to_an_unknown_run(filled, write):
     with pytest.raises(TrackingError, match=r"no run 'b7v3_002'.*did you mean b7v3_001"):
         write("b7v3_002")

@@ -1,4 +1,4 @@
-"""MLflow's tables read without mlflow: what its client reads, and nothing that is not known."""
+"""MLflow's tables are read without mlflow, with the same result as by its client."""
 
 import math
 import sqlite3
@@ -35,13 +35,13 @@ def odd(filled, journal_of):
     return filled
 
 
-def test_the_tables_say_what_the_client_says(odd):
+def test_the_tables_give_the_same_runs_as_the_client(odd):
     file = place.sqlite_file(place.tracking_uri())
     experiment = server.experiment_id(odd)
     for kind, count in {None: 8, "single": 5, "sweep": 1, "nothing": 0}.items():
-        found, found_in = local_tables.read(file, place.EXPERIMENT, kind)
-        assert comparable(found) == comparable(remote.read(odd, experiment, kind))
-        assert (len(found), found_in) == (count, experiment)
+        runs, experiment_id = local_tables.read(file, place.EXPERIMENT, kind)
+        assert comparable(runs) == comparable(remote.read(odd, experiment, kind))
+        assert (len(runs), experiment_id) == (count, experiment)
 
 
 def test_the_schema_is_that_of_the_installed_mlflow(journal):
@@ -50,17 +50,17 @@ def test_the_schema_is_that_of_the_installed_mlflow(journal):
     assert _get_latest_schema_revision() == local_tables.SCHEMA
 
 
-def test_another_schema_is_left_to_mlflow(filled):
-    known = comparable(reading.read().runs)
+def test_another_schema_is_read_by_mlflow(filled):
+    before = comparable(reading.read().runs)
     database = sqlite3.connect(place.sqlite_file(place.tracking_uri()))
-    database.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
+    database.execute("UPDATE alembic_version SET version_num = 'another'")
     database.commit()
     assert local_tables.read(place.sqlite_file(place.tracking_uri()), "ranzcr-clip", None) is None
     database.close()
-    assert comparable(reading.read().runs) == known  # mlflow looked before the change
+    assert comparable(reading.read().runs) == before  # mlflow had checked the schema before
 
 
-def test_a_damaged_journal_is_one_line(journal):
+def test_the_error_for_a_damaged_journal_is_one_line(journal):
     file = place.sqlite_file(place.tracking_uri())
     for beside in file.parent.glob("mlflow.db-*"):
         beside.unlink()
@@ -69,13 +69,13 @@ def test_a_damaged_journal_is_one_line(journal):
         reading.read()
 
 
-def test_a_deleted_experiment_is_left_to_mlflow(filled):
+def test_a_deleted_experiment_is_read_by_mlflow(filled):
     filled.delete_experiment(server.experiment_id(filled))
     file = place.sqlite_file(place.tracking_uri())
     assert local_tables.read(file, place.EXPERIMENT, None) is None
 
 
-def test_a_journal_in_a_folder_with_odd_letters_is_read(filled, tmp_path):
+def test_a_journal_with_special_characters_in_its_path_is_read(filled, tmp_path):
     file = place.sqlite_file(place.tracking_uri())
     odd = tmp_path / "a?b#c %20 ü.db"
     with sqlite3.connect(file) as source, sqlite3.connect(odd) as copy:
@@ -104,10 +104,10 @@ def test_showing_a_local_journal_imports_neither_mlflow_nor_pandas(filled):
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
-def test_names_with_quotes_are_found_by_the_client_too(odd):
+def test_the_client_finds_names_with_quotes(odd):
     experiment = server.experiment_id(odd)
-    (found,) = remote.named(odd, experiment, "Größe 'b7' 𝔘")
-    assert reading.is_named(found, "Größe 'b7' 𝔘")
+    (run,) = remote.named(odd, experiment, "Größe 'b7' 𝔘")
+    assert reading.is_named(run, "Größe 'b7' 𝔘")
     assert remote.named(odd, experiment, "'\"") == []
-    (same,) = remote.named(odd, experiment, found.run_id[:8])
-    assert same.run_id == found.run_id
+    (same,) = remote.named(odd, experiment, run.run_id[:8])
+    assert same.run_id == run.run_id

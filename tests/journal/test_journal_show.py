@@ -22,8 +22,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 XML_TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), max_size=20)
 
 
-def rendered(form="table", **asked):
-    return show.render(rows.select(**asked), form)
+def rendered(form="table", **options):
+    return show.render(rows.select(**options), form)
 
 
 def filled_row(**cells):
@@ -38,18 +38,18 @@ def test_the_table_shows_cv_with_its_interval_and_weights(filled):
     assert text.index("single") < text.index("pseudo") < text.index("ensemble")
 
 
-def test_the_table_shows_what_runs_and_what_failed_but_not_what_is_done(journal_of):
+def test_the_table_shows_running_and_failed_but_not_finished(journal_of):
     journal_of({"name": "a", "status": "FAILED"}, {"name": "b", "status": "RUNNING"}, {"name": "c"})
     text = rendered()
     assert ("failed" in text, "running" in text, "finished" in text) == (True, True, False)
 
 
-def test_many_changes_are_cut_in_a_table_and_whole_in_csv():
+def test_many_changes_are_cut_in_a_table_and_complete_in_csv():
     changes = ", ".join(f"setting_{index}: {index}→{index + 1}" for index in range(20))
-    found = Selection([filled_row(kind="single", changed=changes)])
-    assert "setting_2: 2→3, … |" in show.render(found, "md")
-    assert "setting_19" not in show.render(found, "md")
-    assert changes in show.render(found, "csv")
+    selection = Selection([filled_row(kind="single", changed=changes)])
+    assert "setting_2: 2→3, … |" in show.render(selection, "md")
+    assert "setting_19" not in show.render(selection, "md")
+    assert changes in show.render(selection, "csv")
 
 
 def test_csv_has_every_column_and_reads_back(filled):
@@ -67,49 +67,49 @@ def test_markdown_is_a_table_per_kind_with_links(filled):
     )
 
 
-def test_what_people_wrote_does_not_break_a_line_of_markdown(journal_of):
+def test_special_characters_do_not_break_a_line_of_markdown(journal_of):
     journal_of({"name": "a|b", "tags": {"decision": "two\nlines | \\|"}})
     (line,) = [line for line in rendered("md").splitlines() if "a\\|b" in line]
     assert line.endswith(" |")
     assert "two lines \\| \\\\\\|" in line
 
 
-def test_html_is_one_page_with_what_people_wrote_escaped(filled):
+def test_html_is_one_page_with_escaped_text(filled):
     notes.decide("b7v3_001", "<script>keep</script> & go")
     page = rendered("html")
     assert page.count("<table>") == page.count("</table>") == 3
     assert "&lt;script&gt;keep&lt;/script&gt; &amp; go" in page
     assert "<td>0.9000 [0.850, 0.940]</td>" in page
-    assert page.count("<script>") == 1  # ours, which sorts
+    assert page.count("<script>") == 1  # the script that sorts
     assert not re.search(r"<link|src=|url\(|@import", page)
 
 
-def test_html_has_the_cells_of_markdown(filled):
-    found = rows.select()
-    page = re.sub(r'<a href="(.*?)">(.*?)</a>', r"[\2](\1)", show.render(found, "html"))
-    lines = [line for line in show.render(found, "md").splitlines() if line.startswith("| ")]
+def test_html_has_the_same_cells_as_markdown(filled):
+    selection = rows.select()
+    page = re.sub(r'<a href="(.*?)">(.*?)</a>', r"[\2](\1)", show.render(selection, "html"))
+    lines = [line for line in show.render(selection, "md").splitlines() if line.startswith("| ")]
     markdown = [line[2:-2].split(" | ") for line in lines if "---" not in line]
     cells = [cell.strip() for line in markdown for cell in line]
     assert re.findall("<t[hd]>(.*?)</t[hd]>", page) == cells
 
 
 @pytest.mark.parametrize("form", ["table", "md", "html"])
-def test_an_empty_journal_says_what_to_do(journal, form):
+def test_the_message_of_an_empty_journal_says_what_to_do(journal, form):
     assert "The journal is empty: run a pipeline, or train a fold." in rendered(form)
 
 
-def test_an_empty_journal_is_a_table_without_rows_too(journal, tmp_path):
+def test_files_of_an_empty_journal_have_a_heading(journal, tmp_path):
     assert rendered("csv") == ",".join(NAMES) + "\n"
     show.write(Selection([]), "xlsx", tmp_path / "journal.xlsx")
     assert openpyxl.load_workbook(tmp_path / "journal.xlsx").active.max_row == 1
 
 
-def test_a_kind_that_others_made_is_shown_last(journal_of):
+def test_an_unknown_kind_is_shown_last(journal_of):
     journal_of({"name": "a", "kind": "sweep"}, {"name": "b"})
     assert re.findall("^## (.*)", rendered("md"), re.MULTILINE) == ["single", "sweep"]
 
 
-def test_a_workbook_has_numbers_links_and_a_heading_that_stays(filled, tmp_path):
+def test_a_workbook_has_numbers_links_and_a_frozen_heading(filled, tmp_path):
     show.write(rows.select(kind="single"), "xlsx", tmp_path / "journal.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "journal.xlsx").active
     heading, first = [list(row) for row in sheet.iter_rows(max_row=2)]
@@ -125,15 +125,15 @@ def test_a_workbook_has_numbers_links_and_a_heading_that_stays(filled, tmp_path)
 
 @pytest.mark.parametrize("text", ["=1+1", "#N/A", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
-    found = Selection([filled_row(decision=text)])
-    show.write(found, "xlsx", tmp_path / "journal.xlsx")
+    selection = Selection([filled_row(decision=text)])
+    show.write(selection, "xlsx", tmp_path / "journal.xlsx")
     cell = openpyxl.load_workbook(tmp_path / "journal.xlsx").active["P2"]
     assert (cell.value, cell.data_type) == (text, "s")
 
 
 @settings(deadline=None, max_examples=25)
 @given(texts=st.lists(XML_TEXTS, min_size=1, max_size=4))
-def test_a_workbook_gives_back_what_was_written(tmp_path_factory, texts):
+def test_a_workbook_keeps_its_texts(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("books") / "journal.xlsx"
     show.write(Selection([filled_row(decision=text) for text in texts]), "xlsx", path)
     sheet = openpyxl.load_workbook(path).active
@@ -151,26 +151,26 @@ def test_a_workbook_has_all_digits_of_a_score(tmp_path):
 
 
 @given(text=TEXTS)
-def test_csv_gives_back_what_was_written_and_runs_none_of_it(text):
-    found = Selection([filled_row(decision=text)])
-    lines = list(csv.DictReader(io.StringIO(show.render(found, "csv"), newline="")))
+def test_csv_keeps_its_texts_and_has_no_formula(text):
+    selection = Selection([filled_row(decision=text)])
+    lines = list(csv.DictReader(io.StringIO(show.render(selection, "csv"), newline="")))
     cell = lines[0]["decision"]
     assert spreadsheets.unquoted(cell) == text
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
-def test_numbers_below_zero_stay_numbers_in_csv():
+def test_negative_numbers_are_numbers_in_csv():
     assert ",-1.5," in show.render(Selection([filled_row(gpu_hours=-1.5)]), "csv")
 
 
-def test_an_unknown_format_is_answered_with_the_nearest_and_a_workbook_needs_a_file():
+def test_an_unknown_format_names_the_nearest_and_a_workbook_needs_a_file():
     with pytest.raises(ConfigError, match="no format 'htm'; did you mean html"):
         show.render(Selection([]), "htm")
     with pytest.raises(ConfigError, match="name a file: -o journal"):
         show.render(Selection([]), "xlsx")
 
 
-def test_the_command_writes_the_format_that_the_file_is_named_by(filled, tmp_path):
+def test_the_suffix_of_the_file_is_its_format(filled, tmp_path):
     run = CliRunner().invoke
     page = tmp_path / "journal.html"
     report = run(cli.app, ["journal", "show", "--where", "cv_auc>=0.9", "-o", str(page)])
@@ -181,7 +181,7 @@ def test_the_command_writes_the_format_that_the_file_is_named_by(filled, tmp_pat
     assert run(cli.app, ["journal"]).output == run(cli.app, ["journal", "show"]).output
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
+def test_a_failed_write_leaves_the_file_unchanged(tmp_path):
     file = tmp_path / "journal.xlsx"
     file.write_text("before")
     with pytest.raises(ValueError, match="experiment"):
@@ -195,6 +195,6 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "shown"), [("inf", "inf"), ("512", 512), ("0", 0), ("?", "?")])
-def test_a_count_is_a_number_where_a_workbook_has_one(tmp_path, size, shown):
+def test_a_count_is_a_number_in_a_workbook(tmp_path, size, shown):
     show.write(Selection([filled_row(image_size=size)]), "xlsx", tmp_path / "j.xlsx")
     assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["F2"].value == shown

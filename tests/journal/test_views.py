@@ -1,4 +1,4 @@
-"""Saved views: what is written to the journal, what is left alone, what is removed."""
+"""Saved views are written, kept and removed."""
 
 import base64
 import json
@@ -37,17 +37,17 @@ def save(client, view_id, tag):
 
 def opened(tag):
     """The name and the state, read as MLflow's page reads them."""
-    told = json.loads(tag)
-    assert isinstance(told["createdAt"], int)
-    packed = told["state"].removeprefix("deflate;")
-    assert packed != told["state"]
-    return told["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
+    content = json.loads(tag)
+    assert isinstance(content["createdAt"], int)
+    packed = content["state"].removeprefix("deflate;")
+    assert packed != content["state"]
+    return content["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
 
 
 def test_each_view_is_written_as_declared(journal):
     views.provision()
-    found = {view_id: opened(tag) for view_id, tag in saved(journal).items()}
-    assert found == {view.id: (view.name, views.state(view)) for view in views.VIEWS}
+    written = {view_id: opened(tag) for view_id, tag in saved(journal).items()}
+    assert written == {view.id: (view.name, views.state(view)) for view in views.VIEWS}
 
 
 def test_a_tag_is_short_enough_for_any_server(journal, single):
@@ -55,14 +55,14 @@ def test_a_tag_is_short_enough_for_any_server(journal, single):
     assert max(map(len, saved(journal).values())) < MLFLOW_TAKES
 
 
-def test_done_again_nothing_changes(journal, single):
+def test_a_second_call_changes_nothing(journal, single):
     first = views.provision(["smoke_a"])
     before = saved(journal)
     assert views.provision() == first
     assert saved(journal) == before
 
 
-def test_a_view_changed_by_hand_is_put_back_in_its_place(journal):
+def test_a_view_changed_by_hand_is_overwritten(journal):
     views.provision()
     view = views.VIEWS[0]
     before = json.loads(saved(journal)[view.id])
@@ -74,7 +74,7 @@ def test_a_view_changed_by_hand_is_put_back_in_its_place(journal):
 
 
 @pytest.mark.parametrize("tag", ["", "{", "[]", '{"name": 1}', '{"state": "deflate;AAAA"}'])
-def test_a_damaged_view_of_ours_is_written_anew(journal, tag):
+def test_a_damaged_view_is_written_again(journal, tag):
     view = views.VIEWS[0]
     save(journal, view.id, tag)
     views.provision()
@@ -98,22 +98,22 @@ def test_views_that_people_saved_are_left_alone(journal):
     assert {key: saved(journal)[key] for key in theirs} == theirs
 
 
-def test_the_folds_of_an_experiment_are_found_by_their_root(journal, single):
+def test_the_folds_of_an_experiment_are_found_by_their_root_key(journal, single):
     links = views.provision(["smoke_a"]).links
     name, state = opened(saved(journal)[f"ranzcr-folds-{single}"])
-    found = journal.search_runs([server.experiment_id(journal)], state["searchFilter"])
-    assert [run.info.run_name for run in found] == ["smoke_a fold 0"]
+    folds = journal.search_runs([server.experiment_id(journal)], state["searchFilter"])
+    assert [run.info.run_name for run in folds] == ["smoke_a fold 0"]
     assert links[-1].name == name == f"Folds of smoke_a ({single[:8]})"
 
 
-def test_a_view_of_folds_goes_with_its_experiment(journal, single):
+def test_a_view_of_folds_is_removed_with_its_experiment(journal, single):
     views.provision(["smoke_a"])
     journal.delete_run(single)
     assert views.provision().removed == [f"ranzcr-folds-{single}"]
     assert set(saved(journal)) == {view.id for view in views.VIEWS}
 
 
-def test_folds_of_an_unknown_experiment_name_the_nearest(journal, single):
+def test_the_error_for_folds_of_an_unknown_experiment_names_the_nearest(journal, single):
     with pytest.raises(TrackingError, match=r"no run 'smoke_' .* did you mean smoke_a\?"):
         views.provision(["smoke_"])
     assert saved(journal) == {}
@@ -127,7 +127,7 @@ def test_an_ensemble_has_no_folds(journal):
     assert saved(journal) == {}
 
 
-def test_links_open_the_view_where_the_pages_are_served(journal):
+def test_links_open_the_view_on_the_server_of_the_pages(journal):
     urls = {link.name: link.url for link in views.provision().links}
     place = server.experiment_id(journal)
     page = f"http://127.0.0.1:5000/#/experiments/{place}/runs?workflowType=machine_learning"
@@ -136,7 +136,7 @@ def test_links_open_the_view_where_the_pages_are_served(journal):
     assert urls["CV against leaderboard"] == f"{page}&viewStateShareKey={charts}"
 
 
-def test_the_command_prints_the_links_and_what_serves_them(journal):
+def test_the_command_prints_the_links_and_how_to_serve_them(journal):
     save(journal, "ranzcr-old", "{}")
     lines = CliRunner().invoke(cli.app, ["journal", "views"]).stdout.splitlines()
     links = [text for link in views.provision().links for text in (link.name, f"  {link.url}")]
