@@ -1,4 +1,4 @@
-"""Whether KFP and Kubernetes answer, and know us."""
+"""Checks that KFP and Kubernetes answer and know us."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from functools import partial
 from kubernetes import client as k8s
 
 from pipelines.client import runs
-from pipelines.doctor.cluster import APPLY, KFP, KUBERNETES, NAMESPACE, Check, Cluster
-from pipelines.doctor.wants import Wants
-from ranzcr.checkup import WARN, CheckError
+from pipelines.doctor.cluster import APPLY, KFP, KUBERNETES, NAMESPACE, Cluster
+from pipelines.doctor.needs import Needs
+from ranzcr.checkup import WARN, Check, CheckError
 
 
-def checks(cluster: Cluster, wants: Wants) -> list[Check]:
+def checks(cluster: Cluster, needs: Needs) -> list[Check]:
     return [
-        Check(
-            KFP, "set RANZCR_KFP_HOST, or upgrade KFP (docs/submit.md)", partial(_kfp, cluster), ()
-        ),
+        Check(KFP, "set RANZCR_KFP_HOST, or upgrade KFP (docs/submit.md)", partial(_kfp, cluster)),
         Check(
             "runs",
             "use a token with a role in the namespace, or set RANZCR_KFP_NAMESPACE to yours",
             partial(_may_list, cluster),
             (KFP,),
         ),
-        Check(KUBERNETES, "set KUBECONFIG", partial(_kubernetes, cluster), ()),
+        Check(KUBERNETES, "set KUBECONFIG", partial(_kubernetes, cluster)),
         Check(NAMESPACE, APPLY, partial(_namespace, cluster), (KUBERNETES,)),
     ]
 
@@ -37,9 +35,9 @@ def _kfp(cluster: Cluster) -> str:
 
 
 def _may_list(cluster: Cluster) -> str:
-    found = runs.search(cluster.kfp, limit=1)
-    newest = f"the newest is {found[0].display_name}" if found else "there are none yet"
-    return f"may be listed; {newest}"
+    newest = runs.search(cluster.kfp, limit=1)
+    text = f"the newest is {newest[0].display_name}" if newest else "there are none yet"
+    return f"may be listed; {text}"
 
 
 def _kubernetes(cluster: Cluster) -> str:

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from ranzcr.doctor import Finding
 
 
 def doctor(
     mlflow: Annotated[
         str | None,
-        typer.Option("--mlflow", help="Its URI; the journal in use if not set."),
+        typer.Option("--mlflow", help="URI of the MLflow; by default that of the journal."),
     ] = None,
     artifact_mb: Annotated[
         int, typer.Option("--artifact-mb", min=1, help="Size of the artifact sent and fetched.")
     ] = 200,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Look at KFP and Kubernetes instead of MLflow.")
+        bool, typer.Option("--cluster", help="Check KFP and Kubernetes instead of MLflow.")
     ] = False,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="With --cluster: what this hardware asks for.")
+        str | None,
+        typer.Option("--profile", help="With --cluster: check for what this hardware needs."),
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option("--provider", help="With --profile: its labels and taints, on the nodes."),
+        typer.Option(
+            "--provider", help="With --profile: check the nodes for its labels and taints."
+        ),
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="With --cluster: is it in its registry?")
+        str | None, typer.Option("--image", help="With --cluster: check that its registry has it.")
     ] = None,
 ) -> None:
-    """Check that an MLflow, or a cluster, does all that is asked of it; exit code 2 if not.
+    """Check that an MLflow, or a cluster, is set up for ranzcr; exit code 2 if not.
 
     Example: ranzcr doctor --mlflow http://mlflow:5000
 
     Example: ranzcr doctor --cluster --profile gpu-small --provider gke
     """
+    import os
+
+    from ranzcr import checkup
     from ranzcr.errors import ConfigError
 
     if cluster and mlflow is not None:
@@ -48,35 +50,16 @@ def doctor(
     if provider and not profile:
         raise ConfigError("--provider goes with --profile, whose pods it places")
     if cluster:
-        _examine_cluster(profile, provider, image)
+        from pipelines import doctor as cluster_doctor
+
+        findings = list(cluster_doctor.examine(profile, provider, image))
     else:
-        _examine_mlflow(mlflow, artifact_mb)
+        from ranzcr import doctor as mlflow_doctor
+        from ranzcr.tracking import place
 
-
-def _examine_mlflow(uri: str | None, artifact_mb: int) -> None:
-    import os
-
-    from ranzcr import doctor as examination
-    from ranzcr.tracking import server
-
-    if uri is not None:
-        os.environ["MLFLOW_TRACKING_URI"] = uri
-    _tell(examination.examine(server.tracking_uri(), artifact_mb), len(examination.CHECKS))
-
-
-def _examine_cluster(profile: str | None, provider: str | None, image: str | None) -> None:
-    from pipelines import doctor as examination
-
-    asked = (profile, provider, image)
-    _tell(examination.examine(*asked), len(examination.checks(*asked)))
-
-
-def _tell(findings: Iterator[Finding], total: int) -> None:
-    """Print them when all are made; exit code 2 where one is a failure."""
-    from ranzcr import doctor as examination
-    from ranzcr.progress import track
-
-    found = list(track(findings, "checks", total=total))
-    typer.echo(examination.render(found), nl=False)
-    if any(finding.outcome == examination.FAIL for finding in found):
+        if mlflow is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = mlflow
+        findings = list(mlflow_doctor.examine(place.tracking_uri(), artifact_mb))
+    typer.echo(checkup.render(findings), nl=False)
+    if any(finding.outcome == checkup.FAIL for finding in findings):
         raise typer.Exit(2)

@@ -26,7 +26,7 @@ from ranzcr.registry import roles
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.roles import ADMIN, GRANTS, ROLES, Resource
-from ranzcr.tracking import server
+from ranzcr.tracking import place, server
 
 if TYPE_CHECKING:
     from mlflow.server.auth.client import AuthServiceClient
@@ -182,10 +182,16 @@ def _users(uri: str) -> dict[str, _User]:
 
     answer = roles.get(uri, "2.0/mlflow/users/list")
     assert answer is not None
-    return {
-        user["username"]: _User(user["is_admin"], tuple(map(Role.from_json, user["roles"])))
-        for user in answer["users"]
-    }
+    try:
+        return {
+            user["username"]: _User(user["is_admin"], tuple(map(Role.from_json, user["roles"])))
+            for user in answer["users"]
+        }
+    except KeyError:
+        raise TrackingError(
+            f"MLflow at {place.shown(uri)} is too old for roles; upgrade it to mlflow "
+            f"{mlflow.__version__}"
+        ) from None
 
 
 @dataclass(frozen=True)

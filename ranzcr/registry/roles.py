@@ -12,13 +12,11 @@ server's packages (mlflow[auth]), which a machine that promotes or checks a serv
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request, verify_rest_response
+from mlflow.utils.rest_utils import verify_rest_response
 
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
@@ -115,11 +113,8 @@ def get(
         login: name and password, if not our own.
         params: of the query.
     """
-    credentials = copy.copy(get_default_host_creds(uri))
-    if login:
-        credentials.username, credentials.password = login
     endpoint = f"/api/{path}"
-    answer = http_request(credentials, endpoint, "GET", raise_on_status=False, params=params)
+    answer = server.get(uri, endpoint, login=login, params=params)
     if answer.status_code == 404:
         return None
     return verify_rest_response(answer, endpoint).json()

@@ -6,6 +6,7 @@ needs no server.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -22,15 +23,16 @@ import requests
 import sqlalchemy.exc
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
 from ranzcr.tracking.place import EXPERIMENT, shown, sqlite_file, tracking_uri
 
 _NO_ANSWER = (requests.ConnectionError, requests.Timeout)
-_HURRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}  # seconds
 _PATIENCE = 30  # seconds
 _ENDPOINT = re.compile(  # as the errors of MLflow's client name it
     r"(?:to endpoint|for url:) \S*/api/[\d.]+/"
@@ -45,6 +47,7 @@ _unhurried: dict[str, str | None] = {}  # the settings to put back
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
 
 T = TypeVar("T")
+Client = MlflowClient  # for rooms that must not import mlflow
 
 
 def connect() -> MlflowClient:
@@ -74,6 +77,45 @@ def client_of(uri: str) -> MlflowClient:
     """A client that asks nothing yet and makes nothing, as `connect` does."""
     _quiet()
     return MlflowClient(uri, registry_uri=uri)
+
+
+def get(
+    uri: str,
+    path: str,
+    *,
+    login: tuple[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> requests.Response:
+    """Send a GET request with the certificates and credentials of MLflow's client.
+
+    Args:
+        uri: of the server.
+        path: from the server's root.
+        login: name and password instead of our credentials; ("", "") sends none.
+        headers: in addition to those of the client.
+        params: of the query.
+    """
+    credentials = copy.copy(get_default_host_creds(uri))
+    if login is not None:
+        credentials.username, credentials.password = (text or None for text in login)
+        credentials.token = None
+    return http_request(
+        credentials, path, "GET", extra_headers=headers, raise_on_status=False, params=params
+    )
+
+
+def delete_experiment(client: MlflowClient, experiment: Experiment) -> None:
+    """Delete an experiment and its artifacts; the rest stays in MLflow's trash until `mlflow gc`.
+
+    Raises TrackingError if MLflow refuses.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = client.tracking_uri
+    with translated(uri):
+        get_artifact_repository(experiment.artifact_location, tracking_uri=uri).delete_artifacts()
+        client.delete_experiment(experiment.experiment_id)
 
 
 def user_name(uri: str) -> str | None:
@@ -114,16 +156,21 @@ def exclusive(uri: str, name: str = "write") -> Iterator[None]:
 
 
 @contextmanager
-def hurried() -> Iterator[None]:
-    """Within it a server that does not answer is found out in seconds, not in 4 minutes.
+def hurried(seconds: int = 4) -> Iterator[None]:
+    """Wait only `seconds` for an answer within the block, and do not retry, instead of 4 minutes.
 
-    MLflow reads its settings from the environment at each call, so this holds for all threads.
+    MLflow reads its settings from the environment at each call, so this holds for all threads. Of
+    nested blocks the outer one counts.
     """
     global _hurrying
+    settings = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
+    }
     with _hurry_lock:
         if not _hurrying:
-            _unhurried.update({key: os.environ.get(key) for key in _HURRY})
-            os.environ.update(_HURRY)
+            _unhurried.update({key: os.environ.get(key) for key in settings})
+            os.environ.update(settings)
         _hurrying += 1
     try:
         yield

@@ -9,6 +9,7 @@ from kube_server import KubeServer, furnish, job, queue
 from kubernetes import client as k8s
 
 from pipelines import conventions, doctor
+from ranzcr.checkup import Finding
 
 POOL = conventions.POOL_LABEL
 
@@ -33,7 +34,7 @@ def kube(monkeypatch, tmp_path):
 
 def found(
     profile: str | None = None, provider: str | None = None, image: str | None = None
-) -> dict[str, doctor.Finding]:
+) -> dict[str, Finding]:
     return {one.name: one for one in doctor.examine(profile, provider, image)}
 
 
@@ -116,7 +117,7 @@ def test_a_missing_namespace_is_told_once(kfp_server, kube):
 @pytest.mark.parametrize(
     ("phase", "modes", "outcome", "text"),
     [
-        ("Pending", ["ReadWriteMany"], "warn", "is Pending: right where its class waits"),
+        ("Pending", ["ReadWriteMany"], "warn", "is Pending: fine if its class waits"),
         ("Lost", ["ReadWriteMany"], "fail", "lost its volume"),
         ("Bound", ["ReadOnlyMany"], "fail", "is ReadOnlyMany; the pods of a run write to it"),
         ("Bound", ["ReadWriteOnce"], "warn", "is ReadWriteOnce: all pods that use it wait for one"),
@@ -139,7 +140,7 @@ def test_a_volume_of_one_node_is_right_where_there_is_one(kfp_server, kube):
     finding = found()["volume claim ranzcr-work"]
     assert (finding.outcome, finding.text.split("; ")[1]) == (
         "warn",
-        "how many there are may not be looked at",
+        "we may not see how many there are",
     )
 
 
@@ -147,8 +148,8 @@ def test_a_volume_of_one_node_is_right_where_there_is_one(kfp_server, kube):
     ("conditions", "outcome", "text"),
     [
         ({"Failed": "True"}, "fail", "failed: a run's pods cannot write to the volume"),
-        ({}, "warn", "has not ended yet: whether pods can write is not known"),
-        ({"Complete": "False"}, "warn", "has not ended yet: whether pods can write is not known"),
+        ({}, "warn", "has not ended yet: it will show whether pods can write"),
+        ({"Complete": "False"}, "warn", "has not ended yet: it will show whether pods can write"),
         ({"Complete": "True"}, "ok", "wrote to the volume, as a run's pods will"),
     ],
 )
@@ -181,7 +182,7 @@ def test_a_pool_without_nodes_is_right_where_the_provider_makes_the_first(kfp_se
     finding = found("gpu-8x", "aks")["node pool gpu-8x"]
     assert (finding.outcome, finding.text) == (
         "warn",
-        "no node has it now; did you mean gpu-small?; right where aks makes the first one",
+        "no node has it now; did you mean gpu-small?; fine if aks adds the first one",
     )
 
 
@@ -196,7 +197,7 @@ def test_nodes_that_karpenter_would_make_count(kfp_server, kube):
     labels = {"metadata": {"labels": {POOL: "gpu-small"}}}
     kube.custom["karpenter.sh/nodepools"] = [{"spec": {"template": labels}}]
     finding = found("gpu-small")["node pool gpu-small"]
-    assert (finding.outcome, finding.text) == ("ok", "no node now; Karpenter makes them")
+    assert (finding.outcome, finding.text) == ("ok", "no node now; Karpenter adds them")
 
 
 def test_without_kueue_or_its_queues_tasks_would_wait_for_ever(kfp_server, kube):
@@ -204,7 +205,7 @@ def test_without_kueue_or_its_queues_tasks_would_wait_for_ever(kfp_server, kube)
         queue("cpu"),
         queue("gpu", conditions=[{"type": "Active", "status": "False", "message": "no quota"}]),
     ]
-    assert wrong(found()) == {"queue gpu": "takes nothing: no quota"}
+    assert wrong(found()) == {"queue gpu": "accepts no work: no quota"}
     kube.custom["kueue.x-k8s.io/localqueues"].pop()
     assert wrong(found()) == {"queue gpu": "there is no localqueue gpu in namespace ranzcr"}
     del kube.custom["kueue.x-k8s.io/localqueues"]
@@ -225,7 +226,7 @@ def test_nodes_as_the_provider_has_them_are_right(kfp_server, kube):
     kube.nodes = [gke(GPU_TAINT, own, "other=x:PreferNoSchedule"), node("b", "gpu-small")]
     findings = found("gpu-small", "gke")
     assert wrong(findings) == {}
-    assert findings["nodes of gpu-small"].text == "1 of 2 take its pods"
+    assert findings["nodes of gpu-small"].text == "1 of 2 accept its pods"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the runs of a profile ask of a cluster."""
+"""What the runs of a profile need from a cluster."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pipelines import conventions, hardware
 
 
 @dataclass(frozen=True)
-class Wants:
-    """Of no profile, all that any may ask for but GPU nodes."""
+class Needs:
+    """The needs of a profile; without one, all that any profile may need except GPU nodes."""
 
     profile: hardware.Profile | None
     provider: hardware.Provider | None
     image: str | None
 
     @property
-    def used(self) -> list[hardware.Hardware]:
+    def hardware(self) -> list[hardware.Hardware]:
         if self.profile is None:
             return []
         return [self.profile.of(stage) for stage in hardware.STAGES]
@@ -33,13 +33,13 @@ class Wants:
     def queues(self) -> list[str]:
         if self.profile is None:
             return list(conventions.QUEUES)
-        return sorted({one.queue for one in self.used if one.queue})
+        return sorted({each.queue for each in self.hardware if each.queue})
 
     @property
     def pools(self) -> list[str]:
-        return sorted({one.pool for one in self.used if one.pool})
+        return sorted({each.pool for each in self.hardware if each.pool})
 
     @property
     def trainer(self) -> bool:
-        """Whether a training spreads over nodes, as a TrainJob."""
-        return any(one.nodes > 1 for one in self.used)
+        """Whether a training uses several nodes, as a TrainJob."""
+        return any(each.nodes > 1 for each in self.hardware)
