@@ -24,7 +24,6 @@ WITHOUT_EFFECT = (
     "ranzcr/home.py",  # where files are kept
     "ranzcr/progress.py",  # lines on stderr
     "ranzcr/tracking/",  # the record of what a stage did
-    "ranzcr/notify",  # messages about it
 )
 # Files whose content is a parameter of the pipeline.
 IN_PARAMETERS = ("ranzcr/experiments/", "ranzcr/registry/gates.yaml")
