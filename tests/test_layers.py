@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,23 @@ def test_each_stage_has_a_component_a_command_and_a_function():
     assert stages == set(expected.split())
     assert components - {"__init__", "image"} == stages
     assert stages <= commands
+
+
+def test_no_two_files_import_each_other_in_a_circle():
+    """Imports inside functions count."""
+    files = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
+        for package in ("ranzcr", "components", "pipelines")
+        for path in (REPOSITORY / package).rglob("*.py")
+    }
+    modules = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    imported = {
+        module: {
+            name if name in modules else name.rpartition(".")[0]
+            for name in imports(path)
+            if name in modules or name.rpartition(".")[0] in modules
+        }
+        - {module}
+        for module, path in modules.items()
+    }
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
