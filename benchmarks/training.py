@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
-
 from ranzcr.config import DataConfig, Experiment, ModelConfig, Phase, TrainingConfig
 from ranzcr.data.dataset import Dataset
 from ranzcr.labels import COMPETITION, PATIENT, UID

@@ -16,14 +16,20 @@ import pydantic
 import yaml
 
 from ranzcr.errors import ConfigError, nearest
+from ranzcr.extensions import AUGMENTATIONS, HEADS, LOSSES
 from ranzcr.files import hash_json
-from ranzcr.settings import Catalogue, Settings, validate
+from ranzcr.settings import Catalogue, Settings, chosen, validate
 
-Head = Literal["gap", "gmp", "gem", "concat", "attention"]
-Augmentation = Literal["none", "warp", "seed1", "seed2"]
+# A packaged name, or the dotted name of a class or function of your own.
+Head = Annotated[str, chosen(HEADS.check)]
+Augmentation = Annotated[str, chosen(AUGMENTATIONS.check)]
+Loss = Annotated[str, chosen(LOSSES.check)]
 Rows = Literal["train", "annotated", "soft", "external"]
 # YAML reads 32 as a number
 Precision = Annotated[Literal["32", "16-mixed", "bf16-mixed"], pydantic.BeforeValidator(str)]
+
+
+DEFAULT_LOSS = "bce"
 
 
 class ModelConfig(Settings):
@@ -92,6 +98,8 @@ class TrainingConfig(Settings):
     """The recipe and what is the same in all of its phases."""
 
     recipe: tuple[Phase, ...] = (Phase(name="train", epochs=8),)
+    # Left out of files and hashes while it is the default: those of older experiments stay valid.
+    loss: Loss = pydantic.Field(DEFAULT_LOSS, exclude_if=lambda loss: loss == DEFAULT_LOSS)
     lr_batch: int | None = None  # learning rates are stated for this batch size and scaled linearly
     weight_decay: float = pydantic.Field(0.01, ge=0)  # AdamW
     ema_decay: float = pydantic.Field(0.0, ge=0, lt=1)  # 0: off
@@ -136,6 +144,23 @@ class Experiment(Settings):
     @property
     def needs_soft_labels(self) -> bool:
         return any(phase.labels == "soft" for phase in self.training.recipe)
+
+    def size_of(self, phase: Phase) -> int:
+        """Pixels per side of the images in a phase."""
+        return phase.image_size or self.data.image_size
+
+    @property
+    def largest_size(self) -> int:
+        """Pixels per side that the image cache needs."""
+        return max(map(self.size_of, self.training.recipe))
+
+    def extension_sources(self) -> list[Path]:
+        """The source files of the head, augmentation and loss that it names."""
+        return [
+            HEADS.source(self.model.head),
+            AUGMENTATIONS.source(self.data.augment),
+            LOSSES.source(self.training.loss),
+        ]
 
     @property
     def config_hash(self) -> str:

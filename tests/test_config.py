@@ -6,6 +6,18 @@ from ranzcr import config
 from ranzcr.config import Experiment
 from ranzcr.errors import ConfigError
 
+HASHES = {
+    "b6v3_001": "6e4d1d1638edeb45",
+    "b7v3_001": "c7ecbbc5a1b0d36c",
+    "kdb3v3_b71_001": "2bd498d9818f1a57",
+    "kdb4v3_b61_002": "14bbe72b0c889108",
+    "kdb4v3_b71_001": "2b172935135de782",
+    "r200d_staged": "fb8b4275868e0191",
+    "smoke_a": "dc55f4262f1966f5",
+    "smoke_b": "53828b410efcbf90",
+    "smoke_student": "864665c48b586fbd",
+}
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -55,6 +67,32 @@ def test_resolved_json_and_yaml_give_the_same_experiment_back(write):
     assert config.load(again) == experiment
 
 
+@pytest.mark.parametrize(("name", "config_hash"), HASHES.items())
+def test_the_hashes_of_packaged_experiments_do_not_change(name, config_hash):
+    """Trained folds in a journal are found by them."""
+    assert config.load(name).config_hash == config_hash
+
+
+def test_the_sizes_of_an_experiments_images():
+    staged = config.load("r200d_staged")
+    large = staged.training.recipe[-1]
+    assert (large.image_size, staged.data.image_size) == (768, 512)
+    assert (staged.size_of(large), staged.largest_size) == (768, 768)
+    assert staged.size_of(staged.training.recipe[0]) == 512
+
+
+def test_an_experiment_lists_the_files_of_the_parts_that_it_names():
+    sources = config.load("smoke_a").extension_sources()
+    assert [path.name for path in sources] == ["heads.py", "augmentation.py", "losses.py"]
+
+
+def test_another_loss_changes_the_hash_and_the_file():
+    experiment = config.load("smoke_a", ["training.loss=json.dumps"])
+    assert experiment.config_hash != config.load("smoke_a").config_hash
+    assert Experiment.from_json(experiment.to_json()) == experiment
+    assert "loss" not in config.load("smoke_a").to_yaml()
+
+
 def test_the_hash_follows_what_can_change_the_model_and_nothing_else():
     experiment = config.load("b7v3_001")
     assert experiment.model_copy(update={"about": "x"}).config_hash == experiment.config_hash
@@ -75,7 +113,7 @@ def test_extends_is_found_beside_the_file_first(write):
         (["dat.batch_size=3"], "no setting 'dat'; did you mean data?"),
         (["training.recipe.trian.lr=1"], "no phase 'trian'.*did you mean train?"),
         (["training.recipe.train.epoch=3"], "no setting 'training.recipe.0.epoch'.*epochs"),
-        (["model.head=gemm"], "model.head: .*'gemm'.*did you mean gem?"),
+        (["model.head=gemm"], r"b7v3_001: model.head: no head 'gemm'; did you mean gem\?$"),
         (["data.batch_size=0"], "data.batch_size: .*greater than or equal to 1; found 0"),
         (["data.batch_size=x"], "data.batch_size: .*found 'x'"),
         (["data.batch_size"], "expected key=value"),

@@ -22,6 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ranzcr.extensions import AUGMENTATIONS
+
 Images = tuple[np.ndarray, ...]
 # (images, masks, rng) -> (images, masks). Images are uint8 (S, S) or (S, S, 3) and share geometry
 # and photometry, as a plain / drawn pair must; masks are uint8 (F, S, S) of 0 and 1, or None.
@@ -35,17 +37,11 @@ def make(recipe: str, size: int) -> Augment:
 
     The same images and the same state of the generator give the same outcome.
     """
-    makers: dict[str, Callable[[int], Augment]] = {
-        "none": _Resize,
-        "warp": _Warp,
-        "seed1": lambda size: _Albumentations("seed1", _seed1, size),
-        "seed2": lambda size: _Albumentations("seed2", _seed2, size),
-    }
-    if recipe not in makers:
-        raise ValueError(f"augmentation {recipe!r}; expected one of {', '.join(makers)}")
-    return makers[recipe](size)
+    augment: Augment = AUGMENTATIONS.get(recipe)(size)
+    return augment
 
 
+@AUGMENTATIONS.register("none")
 @dataclass(frozen=True)
 class _Resize:
     size: int
@@ -57,6 +53,7 @@ class _Resize:
         return resized, _each(masks, lambda mask: _resize(mask, self.size, cv2.INTER_NEAREST))
 
 
+@AUGMENTATIONS.register("warp")
 @dataclass(frozen=True)
 class _Warp:
     """Seed 1's geometry and photometry at a fraction of the cost: one affine map, one table."""
@@ -133,13 +130,13 @@ def _each(
 class _Albumentations:
     """An albumentations list behind the same signature."""
 
-    def __init__(self, recipe: str, transforms: Callable[[int], list], size: int) -> None:
-        self.recipe, self.size = recipe, size
+    def __init__(self, transforms: Callable[[int], list], size: int) -> None:
+        self.transforms, self.size = transforms, size
         self.compose = _library().Compose(transforms(size), additional_targets={"second": "image"})
 
     def __reduce__(self) -> tuple:
-        """A DataLoader's worker that is spawned, not forked, makes its own."""
-        return make, (self.recipe, self.size)
+        """Build the list again in a DataLoader's worker that is spawned, not forked."""
+        return _Albumentations, (self.transforms, self.size)
 
     def __call__(
         self, images: Images, masks: np.ndarray | None, rng: np.random.Generator
@@ -170,6 +167,16 @@ def _library() -> Any:
     # It calls PiecewiseAffine slow, which `_piecewise_affine` mends, and prefers other names.
     warnings.filterwarnings("ignore", module=r"albumentations\.")
     return albumentations
+
+
+@AUGMENTATIONS.register("seed1")
+def seed1(size: int) -> Augment:
+    return _Albumentations(_seed1, size)
+
+
+@AUGMENTATIONS.register("seed2")
+def seed2(size: int) -> Augment:
+    return _Albumentations(_seed2, size)
 
 
 def _seed1(size: int) -> list:

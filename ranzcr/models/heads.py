@@ -9,23 +9,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranzcr.config import Head
+from ranzcr.extensions import HEADS
 from ranzcr.labels import LabelSchema
 
 # Shape suffixes in this file: B images, C channels, H x W feature map, L labels.
 
 
-def build(head: Head, channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
-    """The head of that name for maps of `channels` channels; logits follow `schema`."""
-    if head == "attention":
-        return FamilyAttentionHead(channels, schema.families.values(), dropout)
-    pool, factor = {
-        "gap": (AveragePool, 1),
-        "gmp": (MaxPool, 1),
-        "gem": (GeMPool, 1),
-        "concat": (AverageMaxPool, 2),
-    }[head]
-    return PoolHead(pool(), channels * factor, len(schema), dropout)
+def build(name: str, channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    """Return the head of that name for maps of `channels` channels; logits follow `schema`."""
+    head: nn.Module = HEADS.get(name)(channels, schema, dropout)
+    return head
+
+
+@HEADS.register("gap")
+def average_head(channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    return PoolHead(AveragePool(), channels, len(schema), dropout)
+
+
+@HEADS.register("gmp")
+def max_head(channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    return PoolHead(MaxPool(), channels, len(schema), dropout)
+
+
+@HEADS.register("gem")
+def gem_head(channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    return PoolHead(GeMPool(), channels, len(schema), dropout)
+
+
+@HEADS.register("concat")
+def average_max_head(channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    return PoolHead(AverageMaxPool(), 2 * channels, len(schema), dropout)
+
+
+@HEADS.register("attention")
+def attention_head(channels: int, schema: LabelSchema, dropout: float) -> nn.Module:
+    return FamilyAttentionHead(channels, schema.families.values(), dropout)
 
 
 class PoolHead(nn.Module):

@@ -141,7 +141,7 @@ def _metrics(
         seed=experiment.training.seed,
         labels=data.schema.names,
         dataset_digest=data.digest,
-        image_size=experiment.training.recipe[-1].image_size or experiment.data.image_size,
+        image_size=experiment.size_of(experiment.training.recipe[-1]),
         cache_size=data.image_size,
         prevalence=data.targets(data.rows("train")).mean(axis=0).round(6).tolist(),
         channels=experiment.model.in_channels,

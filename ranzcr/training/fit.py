@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
-
 import logging
 import os
 import sys

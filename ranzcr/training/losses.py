@@ -1,4 +1,4 @@
-"""What training minimises. Every loss is a mean over its batch."""
+"""Losses. Every loss is a mean over its batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from ranzcr.extensions import LOSSES
+
 # Shape suffixes in this file: B images, C channels, H x W map, L labels, F device families.
 DISTILLATION_WEIGHT = 0.5  # of the feature maps' difference (hengck23's staged training)
 
 
+@LOSSES.register("bce")
 def label_loss(logits_BL: Tensor, targets_BL: Tensor) -> Tensor:
     """Binary cross entropy of hard (0 or 1) or soft (0 to 1) labels."""
     return F.binary_cross_entropy_with_logits(logits_BL.float(), targets_BL)

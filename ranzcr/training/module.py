@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ranzcr.models  # isort: skip  # noqa: F401  lets lightning import: before it
-
 import math
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from ranzcr.config import Experiment
 from ranzcr.errors import RanzcrError
+from ranzcr.extensions import LOSSES
 from ranzcr.models.network import Network
 from ranzcr.training import losses, optim
 from ranzcr.training.loader import Batch
@@ -35,6 +34,7 @@ class PhaseModule(L.LightningModule):
         self.leg = leg
         # A tuple hides it from Lightning: it is neither trained, averaged nor saved.
         self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
+        self._label_loss = LOSSES.get(experiment.training.loss)
         self.loss_sum: Tensor | float = 0.0  # of this epoch
         self.steps = 0
 
@@ -64,7 +64,7 @@ class PhaseModule(L.LightningModule):
 
     def _loss(self, batch: Batch) -> Tensor:
         outputs = self.network.outputs(batch.images)
-        loss = losses.label_loss(outputs.logits_BL, batch.targets_BL)
+        loss = self._label_loss(outputs.logits_BL, batch.targets_BL)
         for teacher in self._teacher:
             assert batch.drawn is not None
             with torch.no_grad():

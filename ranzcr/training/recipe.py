@@ -66,7 +66,7 @@ def _leg(
     fold: int,
     soft_NL: np.ndarray | None,
 ) -> Leg:
-    size = phase.image_size or experiment.data.image_size
+    size = experiment.size_of(phase)
     if size > dataset.image_size:
         raise ConfigError(
             f"{experiment.name}: phase {phase.name} wants {size} px, the data set has "

@@ -8,6 +8,7 @@ import pytest
 from tiny import noise
 
 from ranzcr.data import augmentation
+from ranzcr.errors import ConfigError
 
 RECIPES = ("none", "warp", "seed1", "seed2")
 
@@ -111,8 +112,8 @@ def test_a_recipe_can_be_sent_to_another_process():
         assert again((grey(),), None, _rng(0))[0][0].shape == (32, 32)
 
 
-def test_an_unknown_recipe_is_a_callers_mistake():
-    with pytest.raises(ValueError, match="expected one of none, warp, seed1, seed2"):
+def test_an_unknown_recipe_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"no augmentation 'seed3'; did you mean seed[12]\?"):
         augmentation.make("seed3", 32)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranzcr.config import Phase
+from ranzcr.config import DataConfig, Experiment, Phase
 from ranzcr.errors import ConfigError, DataError
 from ranzcr.labels import UID
 from ranzcr.training import recipe
@@ -29,17 +29,9 @@ def test_a_folds_rows_are_never_trained_on(made_up, soft, tiny, phase, fold):
 @given(fold=st.integers(0, 2), rows=st.sampled_from(["train", "annotated"]))
 def test_train_and_validation_rows_share_no_study(made_up, fold, rows):
     phase = Phase(name="p", rows=rows)
-    leg = recipe._leg(_Experiment(phase), phase, 0, made_up, fold, None)
+    experiment = Experiment(name="tiny", data=DataConfig(image_size=32))
+    leg = recipe._leg(experiment, phase, 0, made_up, fold, None)
     assert not set(leg.rows_R) & set(leg.valid_rows)
-
-
-class _Experiment:
-    """As much of an experiment as a hard phase looks at."""
-
-    name = "tiny"
-
-    def __init__(self, phase):
-        self.data = type("Data", (), {"image_size": 32})
 
 
 def test_hard_labels_are_the_tables(made_up, tiny):
