@@ -11,7 +11,7 @@ from ranzcr.journal import reading, show
 from ranzcr.journal.columns import IMPORTED, Column
 from ranzcr.journal.journal_run import JournalRun
 from ranzcr.journal.rows import Selection, check_kind
-from ranzcr.journal.sheets.content import content_of, key_of
+from ranzcr.journal.sheets.stored import content_of, key_of
 
 _FORMATS = (".csv", ".xlsx")
 

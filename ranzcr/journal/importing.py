@@ -7,17 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from ranzcr.errors import DataError
-from ranzcr.journal.columns import SHOWN
 from ranzcr.journal.rows import check_kind
 from ranzcr.journal.sheets import mapping, plan, rows, submissions, tables, writing
 from ranzcr.journal.sheets.mapping import Mapping
 from ranzcr.journal.sheets.plan import Plan
 from ranzcr.journal.sheets.stored import Journal
-from ranzcr.journal.sheets.tables import Layout, Table, listed
+from ranzcr.journal.sheets.tables import Layout, Table
 from ranzcr.tracking import place, server
 from ranzcr.tracking.names import Kind
-
-_LINES = 20  # of a list that are shown
 
 
 def load(
@@ -60,8 +57,12 @@ def run(
         changes = Plan(file.name, submissions.KAGGLE, table.notes)
         compare = partial(submissions.compare, table, kind or Kind.SINGLE)
     else:
-        if map_file is None:
-            _refuse_unknown(table, columns)
+        unknown = [name for name, target in columns.columns.items() if not target]
+        if map_file is None and unknown:
+            raise DataError(
+                f"{table.file}: the journal has no columns {tables.listed(unknown)}; write a "
+                "mapping with --write-map FILE, fill it in, and pass it with --map FILE"
+            )
         changes = Plan(file.name, columns.source, table.notes)
         compare = partial(plan.compare, rows.read(table, columns))
     with server.exclusive(place.tracking_uri(), "import"):
@@ -75,26 +76,7 @@ def run(
 def render(changes: Plan, *, dry_run: bool = False) -> str:
     """Format the notes of a plan, its changes and their number."""
     lines = [f"note: {note}" for note in changes.notes]
-    lines += _first([f"new: row {row.number} {row.name}" for row in changes.new] if dry_run else [])
-    lines += _first([f"changed: {edit}" for edit in changes.edits])
+    lines += [f"new: row {row.number} {row.name}" for row in changes.new if dry_run]
+    lines += [f"changed: {edit}" for edit in changes.edits]
     ending = " (dry run: nothing was written)" if dry_run else ""
     return "\n".join([*lines, f"{changes.file}: {changes.summary()}{ending}", ""])
-
-
-def _refuse_unknown(table: Table, columns: Mapping) -> None:
-    if {column.name for column in SHOWN} <= set(table.columns):
-        raise DataError(
-            f"{table.file}: what ranzcr journal show prints lacks scores and settings; import what "
-            "ranzcr journal export writes"
-        )
-    unknown = [name for name, target in columns.columns.items() if not target]
-    if unknown:
-        raise DataError(
-            f"{table.file}: the journal has no columns {listed(unknown)}; write a mapping with "
-            "--write-map FILE, fill it in, and pass it with --map FILE"
-        )
-
-
-def _first(lines: list[str]) -> list[str]:
-    more = len(lines) - _LINES
-    return [*lines[:_LINES], *([f"... and {more} more"] if more > 0 else [])]

@@ -321,7 +321,7 @@ def test_what_work_has_measured_is_not_overwritten(journal, sheet):
     text = f"run_key,kind,experiment,cv_auc,lb_public,decision\n{key},single,b7v3_001,0.99,0.8,ok\n"
     plan = importing.run(sheet(text=text))
     assert plan.summary() == "0 new, 1 changed, 0 same"
-    assert "row 2 cv_auc 0.99 (journal: 0.9)" in plan.notes[0]
+    assert "row 2 cv_auc 0.9 -> 0.99" in plan.notes[0]
     found = journal.get_run(run.run_id).data
     assert (found.metrics["cv_auc"], found.metrics["lb_public"]) == (0.9, 0.8)
     assert found.tags["decision"] == "ok"
@@ -341,7 +341,9 @@ def test_work_that_goes_on_in_an_imported_row_is_not_replaced(journal, sheet):
 
 def test_the_printed_journal_is_refused_as_it_lacks_most(sheet):
     text = ",".join(column.name for column in SHOWN) + "\n" + "x," * (len(SHOWN) - 1) + "x\n"
-    with pytest.raises(DataError, match="import what ranzcr journal export writes"):
+    with pytest.raises(
+        DataError, match="the journal has no columns run_id, changed, state, started"
+    ):
         importing.run(sheet(text=text))
 
 
@@ -350,7 +352,7 @@ def test_neptunes_runs_are_imported(journal, sheet):
         ",sys/creation_time,sys/description,sys/failed,sys/id,sys/name,sys/owner,sys/tags,"
         "parameters/backbone,parameters/img_size,metrics/cv_auc,metrics/kappa\n"
         "0,2021-03-10 10:11:12.131000+00:00,wide,False,RAN-2,r200d,amy,gem,resnet200d,512,.97,.8\n"
-        "1,2021-03-09T10:11:12.131Z,,False,RAN-1,r50d,bob,,resnet50d,512,.96,\n"
+        "1,2021-03-09T10:11:12.131Z,,True,RAN-1,r50d,bob,,resnet50d,512,.96,\n"
     )
     importing.run(sheet(text=text, name="runs.csv"))
     run = run_of(journal, "r200d")
@@ -359,6 +361,7 @@ def test_neptunes_runs_are_imported(journal, sheet):
     assert run.data.params["cfg.model.backbone"] == "resnet200d"
     assert run.data.params["imported.sys/tags"] == "gem"
     assert run.data.tags["author"] == "amy"
+    assert (run.info.status, run_of(journal, "r50d").info.status) == ("FINISHED", "FAILED")
     assert counts(sheet(text=text, name="runs.csv")) == "0 new, 0 changed, 2 same"
 
 

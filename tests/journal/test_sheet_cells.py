@@ -12,7 +12,7 @@ from ranzcr.journal.sheets.tables import Layout
 
 
 def read(reading, cell, **layout):
-    return cells.reader(reading, Layout(**layout))(cell)
+    return cells.READERS[reading](cell, Layout(**layout))
 
 
 @pytest.mark.parametrize("cell", ["0.9712", "97.12%", "97.12 %", 0.9712, " .9712 ", "9712e-4"])

@@ -18,7 +18,7 @@ from ranzcr.journal import exporting, importing, notes, remote, show
 from ranzcr.journal import rows as record
 from ranzcr.journal.columns import KINDS
 from ranzcr.journal.sheets import rows
-from ranzcr.journal.sheets.content import content_of, key_of
+from ranzcr.journal.sheets.stored import content_of, key_of
 from ranzcr.tracking import context, server
 from ranzcr.tracking.delivery import safe_name
 

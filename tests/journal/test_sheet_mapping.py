@@ -104,9 +104,12 @@ def test_yaml_decides_and_other_columns_are_kept(yaml_file):
     ("text", "message"),
     [
         ("columns: {CV: cv_acu}", r"map.yaml: columns: CV: .* no 'cv_acu'; did you mean cv_auc"),
-        ("columns: {A: cv_auc, B: cv_auc}", "'A' and 'B' are both cv_auc in MLflow; skip one"),
+        ("columns: {A: cv_auc, B: cv_auc}", "'A' and 'B' are both cv_auc; skip one"),
         ("columns: {A: metrics.cv_auc, B: cv_auc}", "'A' and 'B' are both cv_auc"),
-        ("columns: {'A?': '', 'A!': ''}", "'A\\?' and 'A!' are both kept in MLflow; skip one, or"),
+        (
+            "columns: {'A?': '', 'A!': ''}",
+            "'A!' are both params.imported.A_; skip one, or",
+        ),
         ("columns: {A: gpu_hours %}", "only an AUC can be in percent; write 'gpu_hours'"),
         ("columns: {A: tags.mlflow.user}", "the journal has no 'tags.mlflow.user'"),
         ("columns: {Modle: experiment}", "journal.csv has no 'Modle'; did you mean Model"),

@@ -50,7 +50,7 @@ def test_commas_in_numbers_are_not_separators(csv_file):
 
 def test_a_separator_and_an_encoding_can_be_set(csv_file):
     file = csv_file("Model, or name;CV, LB\na;très bon\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"not a readable table .*codec can't decode"):
+    with pytest.raises(DataError, match=r"found .*codec can't decode"):
         read(file, Layout())
     table = read(file, Layout(sep=";", encoding="cp1252"))
     assert table.rows == {2: {"Model, or name": "a", "CV, LB": "très bon"}}
@@ -123,12 +123,13 @@ def test_a_google_sheet_has_one_source_as_csv_and_as_xlsx(csv_file, xlsx_file):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.csv", None, r"gone.csv: not a readable table \(.*No such file"),
-        ("old.xls", b"x", r"old.xls: not a readable table \(expected .csv, .tsv, .txt or .xlsx\)"),
-        ("bad.xlsx", b"PK but not", "bad.xlsx: not a readable table .*; save it again"),
-        ("bad.csv.gz", b"not gzip", r"bad.csv.gz: not a readable table \(Not a gzipped file"),
-        ("empty.csv", b"\n ,\n", "empty.csv: "),
-        ("long.csv", b"Model,CV\na,0.9\nb,0.9,0.8\n", "Expected 2 fields in line 3, saw 3"),
+        ("gone.csv", None, "gone.csv: expected a readable .*, found .*No such file"),
+        ("old.xls", b"x", r"old.xls: expected a readable .xlsx, .csv, .tsv or .txt, found '.xls'"),
+        ("bad.xlsx", b"PK but not", "bad.xlsx: expected a readable .*; save it again"),
+        ("bad.csv.gz", b"not gzip", "bad.csv.gz: expected .*, found Not a gzipped file"),
+        ("empty.csv", b"", "empty.csv: expected"),
+        ("blank.csv", b" ,\n1,2\n", r"blank.csv: row 1 is empty; set `header_row:`"),
+        ("long.csv", b"Model,CV\na,0.9\nb,0.9,0.8\n", "found Expected 2 fields in line 3, saw 3"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path, name, content, message):

@@ -13,25 +13,15 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice, takewhile
 
 from ranzcr.journal.journal_run import JournalRun
-from ranzcr.journal.sheets.content import (
-    LONGEST_TAG,
-    NOTE,
-    RUN_CELLS,
-    Content,
-    content_of,
-    digest,
-    digests,
-    imported_digests,
-    key_of,
-)
+from ranzcr.journal.sheets import stored
 from ranzcr.journal.sheets.rows import Row, identity
-from ranzcr.journal.sheets.stored import Journal
+from ranzcr.journal.sheets.stored import NOTE, Content, Journal, content_of, digest
 from ranzcr.journal.sheets.tables import listed
+from ranzcr.tracking import provenance
 from ranzcr.tracking.names import Metric, Tag
 
-# What people write by hand: an import may write it to a run that ranzcr trained.
-_BY_HAND = {f"metrics.{Metric.LB_PUBLIC}", f"metrics.{Metric.LB_PRIVATE}", f"tags.{Tag.DECISION}"}
-_BY_HAND |= {NOTE}
+_LB = (f"metrics.{Metric.LB_PUBLIC}", f"metrics.{Metric.LB_PRIVATE}")
+_BY_HAND = {*_LB, f"tags.{Tag.DECISION}", NOTE}  # an import may write it to a trained run
 
 
 @dataclass(frozen=True)
@@ -41,26 +31,20 @@ class Edit:
     run: JournalRun
     content: Content  # cells to write
     cleared: frozenset[str] = frozenset()  # cells that are not in the table any more
-    digests: str | None = None  # of all cells of the table; None to leave the run's
+    marks: Content = field(default_factory=dict)  # see `Plan.marks`
 
     @property
     def replaces(self) -> bool:
         """Whether it takes a new run: MLflow cannot change a param or clear a metric."""
         present = content_of(self.run)
-        return any(
-            cell in RUN_CELLS
-            or (cell.startswith("params.") and cell in present)
-            or (cell.startswith("metrics.") and cell in self.cleared)
-            for cell in (*self.content, *self.cleared)
-        )
+        changed = {*self.content, *self.cleared}
+        fixed = {cell for cell in present if cell.startswith("params.")} | {*stored.RUN_CELLS}
+        return bool(changed & fixed) or any(cell.startswith("metrics.") for cell in self.cleared)
 
     def __str__(self) -> str:
         """ "b7v3_001: lb_public 0.967 -> 0.968"."""
-        present = content_of(self.run)
-        changes = [
-            f"{_short(cell)} {_shown(present.get(cell))} -> {_shown(self.content.get(cell))}"
-            for cell in sorted({*self.content, *self.cleared})
-        ]
+        changed = sorted({*self.content, *self.cleared})
+        changes = [f"{_changed(cell, self.run, self.content.get(cell))}" for cell in changed]
         return f"{self.run.experiment}: {', '.join(changes)}"
 
 
@@ -68,7 +52,7 @@ class Edit:
 class Plan:
     """What an import is going to write."""
 
-    file: str  # its name, which new runs remember
+    file: str  # its name
     source: str
     notes: list[str]  # for the person who imports it
     new: list[Row] = field(default_factory=list)
@@ -79,6 +63,20 @@ class Plan:
     def summary(self) -> str:
         return f"{len(self.new)} new, {len(self.edits)} changed, {self.same} same"
 
+    def marks(self, content: Content) -> Content:
+        """Return the tags that say where the cells of a run are from."""
+        return {
+            f"tags.{Tag.IMPORTED_FROM}": self.file,
+            f"tags.{Tag.IMPORTED_SOURCE}": self.source,
+            f"tags.{Tag.IMPORTED_BY}": provenance.author(),
+            f"tags.{Tag.IMPORTED_CELLS}": stored.digests(content),
+        }
+
+    def note(self, text: str, items: Sequence[str]) -> None:
+        """Add a note with the number of items and the first of them, if there are any."""
+        if items:
+            self.notes.append(f"{len(items)} {text}: {listed(items, 5)}")
+
 
 def compare(rows: Sequence[Row], journal: Journal, plan: Plan) -> None:
     """Add to a plan what the rows of its table change in the journal."""
@@ -86,54 +84,39 @@ def compare(rows: Sequence[Row], journal: Journal, plan: Plan) -> None:
     kept: list[str] = []
     for row in rows:
         run = journal.by_key.get(row.key)
+        edit = run and _edit(row, run, plan, kept if run.run_id in journal.trained else None)
         if run is None:
             plan.new.append(row)
-            continue
-        trained = run.run_id in journal.trained
-        edit = _edit(row, run, plan.source, trained)
-        plan.edits += [edit] if edit else []
-        plan.same += edit is None
-        kept += _differing(row, run) if trained else []
-    if kept:
-        plan.notes.append(
-            f"{len(kept)} cells differ from what ranzcr measured and stay as in the journal, where "
-            f"an import writes only LB, decision and note: {listed(kept, 5)}"
-        )
-    keys = {row.key for row in rows}
-    sources = {run.run_id: run.tags.get(Tag.IMPORTED_SOURCE) for run in journal.runs}
-    gone = [
-        run.experiment
+        elif edit:
+            plan.edits.append(edit)
+        else:
+            plan.same += 1
+    keys, names = {row.key for row in rows}, {row.name for row in plan.new}
+    own = [run for run in journal.runs if run.tags.get(Tag.IMPORTED_SOURCE) == plan.source]
+    gone = [run.experiment for run in own if stored.key_of(run) not in keys]
+    moved = {
+        run.experiment: run.tags[Tag.IMPORTED_SOURCE]
         for run in journal.runs
-        if sources[run.run_id] == plan.source and key_of(run) not in keys
-    ]
-    if gone:
-        plan.notes.append(
-            f"{len(gone)} rows imported earlier are not in the file any more and stay in the "
-            f"journal: {listed(gone, 5)}"
-        )
-    names = {row.name for row in plan.new}
-    for run in journal.runs:
-        if run.experiment in names and sources[run.run_id]:
-            source = sources[run.run_id]
-            plan.notes.append(
-                f"{run.experiment} and maybe others are in the journal from {source!r}; to update "
-                f"those, write `source: {source}` into a file for --map"
-            )
-            break
+        if run.experiment in names and Tag.IMPORTED_SOURCE in run.tags
+    }
+    plan.note(
+        "changes of runs that ranzcr trained are not written, except LB, decision and note",
+        kept,
+    )
+    plan.note("rows imported earlier are not in the file any more and stay in the journal", gone)
+    plan.note(
+        "new rows have names that the journal has from another source; to update those instead, "
+        f"write `source: {next(iter(moved.values()), '')}` into a file for --map",
+        list(moved),
+    )
     plan.leftovers += [
-        r for r in journal.unfinished if r.tags.get(Tag.IMPORTED_SOURCE) == plan.source
+        run for run in journal.unfinished if run.tags.get(Tag.IMPORTED_SOURCE) == plan.source
     ]
-    plan.leftovers += [
-        run  # it was replaced, but not deleted
-        for run in journal.runs
-        if key_of(run) in keys
-        and journal.by_key[key_of(run)] is not run
-        and run.run_id not in journal.trained
-    ]
+    plan.leftovers += [run for run in journal.replaced if stored.key_of(run) in keys]
 
 
 def _with_keys(rows: Sequence[Row], journal: Journal, source: str) -> list[Row]:
-    """The rows, each with the key of its run.
+    """Return the rows, each with the key of its run.
 
     Rows of one name have numbered keys. Each row gets the key of the run that it shares most cells
     with, so the table may be sorted in another way; new rows get the keys that are left.
@@ -147,7 +130,7 @@ def _with_keys(rows: Sequence[Row], journal: Journal, source: str) -> list[Row]:
         numbered = (identity(source, "name", name, str(number)) for number in count())
         free = list(islice(numbered, len(named)))
         free += takewhile(journal.by_key.__contains__, numbered)
-        known = {key: imported_digests(run) for key in free if (run := journal.by_key.get(key))}
+        known = {k: stored.imported_digests(run) for k in free if (run := journal.by_key.get(k))}
         cells = {row.number: {digest(*cell) for cell in row.content.items()} for row in named}
         pairs = [
             (len(cells[number] & known[key]), number, key) for number in cells for key in known
@@ -160,46 +143,42 @@ def _with_keys(rows: Sequence[Row], journal: Journal, source: str) -> list[Row]:
     return [row if row.key else replace(row, key=keys[row.number]) for row in rows]
 
 
-def _edit(row: Row, run: JournalRun, source: str, trained: bool) -> Edit | None:
-    """The cells of a row to write to its run; None if there are none."""
+def _edit(row: Row, run: JournalRun, plan: Plan, kept: list[str] | None) -> Edit | None:
+    """Return the cells of a row to write to its run; None if there are none.
+
+    Args:
+        kept: gets the cells that differ and are not written, because ranzcr trained the run; None
+            for another run.
+    """
     present = content_of(run)
-    own = run.tags.get(Tag.IMPORTED_SOURCE) == source  # another table has other cells
-    known = imported_digests(run) if own else set()
-    edited = {
-        cell: value
-        for cell, value in row.content.items()
-        if present.get(cell) != value
-        and digest(cell, value) not in known
-        and (cell in _BY_HAND or not trained)
+    own = run.tags.get(Tag.IMPORTED_SOURCE) == plan.source  # another table has other cells
+    known = stored.imported_digests(run) if own else set()
+    edited = {cell: value for cell, value in row.content.items() if present.get(cell) != value}
+    cleared = {
+        cell for cell in present.keys() - row.content if digest(cell, present[cell]) in known
     }
-    cleared = frozenset(
-        cell
-        for cell, value in present.items()
-        if cell not in {*row.content, *RUN_CELLS} and digest(cell, value) in known and not trained
-    )
+    if kept is not None:
+        others = edited.keys() - _BY_HAND
+        kept += [
+            f"row {row.number} {_changed(cell, run, edited.pop(cell))}" for cell in sorted(others)
+        ]
+        cleared = set()
+    edited = {cell: value for cell, value in edited.items() if digest(cell, value) not in known}
+    cleared -= {*stored.RUN_CELLS}
     if not edited and not cleared:
         return None
     note = present.get(NOTE)
     if NOTE in edited and note and own and digest(NOTE, note) not in known:
         # People have added to it since.
-        edited[NOTE] = f"{note}\n\n{edited[NOTE]}"[:LONGEST_TAG]
-    return Edit(run, edited, cleared, digests(row.content) if own else None)
+        edited[NOTE] = f"{note}\n\n{edited[NOTE]}"[: stored.LONGEST["tags"]]
+    return Edit(run, edited, frozenset(cleared), plan.marks(row.content) if own else {})
 
 
-def _differing(row: Row, run: JournalRun) -> list[str]:
-    """The cells that differ from what ranzcr measured."""
-    present = content_of(run)
-    return [
-        f"row {row.number} {_short(cell)} {_shown(value)} (journal: {_shown(present.get(cell))})"
-        for cell, value in row.content.items()
-        if present.get(cell) != value and cell not in _BY_HAND
-    ]
-
-
-def _short(cell: str) -> str:
-    return "note" if cell == NOTE else cell.removeprefix("metrics.").removeprefix("tags.")
-
-
-def _shown(value: str | float | None) -> str:
-    words = "nothing" if value is None else " ".join(str(value).split())
-    return words if len(words) <= 40 else f"{words[:37]}..."
+def _changed(cell: str, run: JournalRun, value: str | float | None) -> str:
+    """Format a change: "lb_public 0.967 -> 0.968"."""
+    name = "note" if cell == NOTE else cell.removeprefix("metrics.").removeprefix("tags.")
+    before, after = (
+        "nothing" if side is None else " ".join(str(side).split())[:40]
+        for side in (content_of(run).get(cell), value)
+    )
+    return f"{name} {before} -> {after}"

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 from ranzcr.errors import DataError
 from ranzcr.journal.columns import Column
-from ranzcr.journal.sheets.cells import CellError, Reader, is_empty, reader
-from ranzcr.journal.sheets.content import EXPERIMENT, KIND, LONGEST_TAG, Content
+from ranzcr.journal.sheets.cells import READERS, CellError, is_empty
 from ranzcr.journal.sheets.mapping import Mapping
+from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, LONGEST, Content
 from ranzcr.journal.sheets.tables import Table, listed, text
 from ranzcr.tracking import runs
 from ranzcr.tracking.names import Metric, Tag
 
 _FOLDS, _MEMBERS, _WEIGHTS = f"tags.{Tag.FOLDS}", f"tags.{Tag.MEMBERS}", f"tags.{Tag.WEIGHTS}"
-_LONGEST = {"params": 6000, "tags": LONGEST_TAG}  # characters that MLflow takes
 _TOTAL = re.compile(r"((grand )?total|sum|average|mean|avg|max|min)s?:?", re.IGNORECASE)
 
 
@@ -34,46 +33,58 @@ class Row:
         return str(self.content[EXPERIMENT])
 
 
+def identity(*parts: str) -> runs.Key:
+    """Return the run key of a row of a table."""
+    return runs.make_key("imported", *parts)
+
+
 def read(table: Table, mapping: Mapping) -> list[Row]:
-    """The rows of a table; its notes get what is cut or left out.
+    """Read the rows of a table; its notes get what is cut or left out.
 
     Raises DataError, which names the first cell that cannot be read and counts the others.
     """
     columns = mapping.targets(table.file)
     names = {column.name for column in columns.values()}
     if not names & {"experiment", "run_key"}:
-        raise DataError(
-            f"{table.file}: no column is the experiment's name ({listed(table.columns)}); write a "
-            "mapping with --write-map, set it there, and pass it with --map"
-        )
-    exported = "run_key" in names
-    readers = {name: _reader(column, mapping, exported) for name, column in columns.items()}
-    last = max(table.rows, default=0)
+        raise DataError(f"{table.file}: no column is the experiment's name; set it in a mapping")
     found: list[Row] = []
     problems: list[str] = []
+    numbers: dict[runs.Key, int] = {}
     for number, cells in table.rows.items():
         content: Content = {}
         for name, column in columns.items():
             try:
-                value = readers[name](cells[name])
+                value = READERS[_reading(column, "run_key" in names)](cells[name], mapping)
             except CellError as error:
                 problems.append(f"row {number}, column {name!r}: {error}")
                 continue
+            longest = LONGEST.get(column.place)
+            if longest and len(str(value)) > longest:
+                size = f"{len(str(value))} characters, cut to {longest}"
+                table.notes.append(f"row {number}, column {name!r}: {size}")
+                value = str(value)[:longest]
             if value is not None:
-                where = f"row {number}, column {name!r}"
-                content[column.source] = _cut(value, _LONGEST.get(column.place), where, table.notes)
+                content[column.source] = value
         filled = [text(cells[name]) for name in columns if not is_empty(cells[name])]
         try:
-            row = _row(number, content, filled, mapping)
+            row = _row(number, content, len(filled), mapping)
         except CellError as error:
             problems.append(f"row {number}: {error}")
             continue
-        total = row and number == last and not exported and _TOTAL.fullmatch(row.name)
-        if row and not total:
+        last = number == max(table.rows) and "run_key" not in names
+        if row and not (last and _TOTAL.fullmatch(row.name)):
             found.append(row)
+            if row.key and numbers.setdefault(row.key, number) != number:
+                advice = "make it unique, or skip its column"
+                problems.append(f"row {number}: the same id as row {numbers[row.key]}; {advice}")
         elif filled:
             table.notes.append(f"row {number} {filled[0][:40]!r}: not an experiment, left out")
-    _refuse(table, problems + _repeated_keys(found))
+    if problems:
+        first, *more = problems
+        rest = (
+            f"; and {len(more)} more: {listed((p.split(':')[0] for p in more), 5)}" if more else ""
+        )
+        raise DataError(f"{table.file}: {first}{rest}; nothing was imported")
     times = Counter(row.name for row in found)
     repeated = [f"{name} ({count} times)" for name, count in times.items() if count > 1]
     if repeated:
@@ -81,20 +92,15 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
     return found
 
 
-def identity(*parts: str) -> runs.Key:
-    """The run key of a row of a table."""
-    return runs.make_key("imported", *parts)
-
-
-def _reader(column: Column, mapping: Mapping, exported: bool) -> Reader:
-    """The reader of a column; an export has its texts and numbers as they are."""
+def _reading(column: Column, exported: bool) -> str:
+    """Return how a column is read; an export has its texts and numbers as they are."""
     if exported and column.reading not in ("moment", "status"):
-        return reader("number" if column.place == "metrics" else "verbatim", mapping)
-    return reader(column.reading, mapping)
+        return "number" if column.place == "metrics" else "verbatim"
+    return column.reading
 
 
-def _row(number: int, content: Content, filled: list[str], mapping: Mapping) -> Row | None:
-    """A row of a table; None for a title or a remark between the rows.
+def _row(number: int, content: Content, filled: int, mapping: Mapping) -> Row | None:
+    """Return a row; None for a title or a remark between the rows.
 
     Raises CellError for a row without a name.
     """
@@ -102,15 +108,15 @@ def _row(number: int, content: Content, filled: list[str], mapping: Mapping) -> 
     measured = any(cell.startswith("metrics.") for cell in content)
     if EXPERIMENT not in content and (run_key or measured):
         raise CellError("no name of an experiment; name it, or empty the row")
-    if EXPERIMENT not in content or (len(filled) < 2 and not run_key):
+    if EXPERIMENT not in content or (filled < 2 and not run_key):
         return None
     content.setdefault(KIND, mapping.kind)
-    if run_key:
-        if not re.fullmatch("[0-9a-f]{32}", run_key):
-            raise CellError(f"{run_key!r} is not a run_key; export the journal again")
-        return Row(number, content, run_key)
-    _complete(content)
-    return Row(number, content, row_id and identity(mapping.source, "id", row_id))
+    if not run_key:
+        _complete(content)
+        return Row(number, content, row_id and identity(mapping.source, "id", row_id))
+    if not re.fullmatch("[0-9a-f]{32}", run_key):
+        raise CellError(f"{run_key!r} is not a run_key; export the journal again")
+    return Row(number, content, run_key)
 
 
 def _complete(content: Content) -> None:
@@ -125,28 +131,3 @@ def _complete(content: Content) -> None:
         return
     content[_MEMBERS] = ",".join(weights)
     content.setdefault(_WEIGHTS, json.dumps(weights))
-
-
-def _cut(value: str | float, longest: int | None, where: str, notes: list[str]) -> str | float:
-    """A value as long as MLflow takes it."""
-    if longest is None or len(str(value)) <= longest:
-        return value
-    notes.append(f"{where}: {len(str(value))} characters, cut to {longest}")
-    return str(value)[:longest]
-
-
-def _repeated_keys(rows: list[Row]) -> list[str]:
-    numbers: dict[runs.Key, int] = {}
-    return [
-        f"row {row.number}: the same id as row {first}; make it unique, or skip its column"
-        for row in rows
-        if row.key and (first := numbers.setdefault(row.key, row.number)) != row.number
-    ]
-
-
-def _refuse(table: Table, problems: list[str]) -> None:
-    if problems:
-        first, *more = problems
-        places = listed((problem.split(":")[0] for problem in more), 5)
-        rest = f"; and {len(more)} more: {places}" if more else ""
-        raise DataError(f"{table.file}: {first}{rest}; nothing was imported")

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from ranzcr.errors import DataError
 from ranzcr.journal.journal_run import JournalRun
-from ranzcr.journal.sheets import cells, plan
-from ranzcr.journal.sheets.content import EXPERIMENT, KIND, START, Content, content_of, key_of
+from ranzcr.journal.sheets import cells, plan, stored
 from ranzcr.journal.sheets.plan import Edit, Plan
 from ranzcr.journal.sheets.rows import Row, identity
-from ranzcr.journal.sheets.stored import Journal
+from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, START, Content, content_of
 from ranzcr.journal.sheets.tables import Layout, Table, listed, text
 from ranzcr.tracking.names import Kind, Metric, Tag
 
 KAGGLE = "kaggle"  # the source of these rows: they are found again whatever the file is called
 _COLUMNS = {"fileName", "date", "description", "status", "publicScore", "privateScore"}
 _FILE, _SUBMISSION = "params.imported.fileName", f"tags.{Tag.LB_SUBMISSION}"
+_SCORES = {
+    f"metrics.{Metric.LB_PUBLIC}": "publicScore",
+    f"metrics.{Metric.LB_PRIVATE}": "privateScore",
+}
 _SHORTEST = 3  # characters of a name that is searched for in a text
 
 
@@ -46,7 +48,7 @@ def is_list(table: Table) -> bool:
     return set(table.columns) >= _COLUMNS
 
 
-def compare(table: Table, kind: str, journal: Journal, changes: Plan) -> None:
+def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> None:
     """Add to a plan what a list of submissions changes; the latest submission of a run counts.
 
     Args:
@@ -62,35 +64,42 @@ def compare(table: Table, kind: str, journal: Journal, changes: Plan) -> None:
         elif run.tags.get(Tag.KIND) != Kind.PSEUDO:
             by_name[run.experiment].append(run)
     rows: list[Row] = []
-    of_run: defaultdict[str, list[Submission]] = defaultdict(list)
+    latest: dict[str, Submission] = {}
     for submission in _scored(table):
         name = _run_name(submission, by_name, table.notes)
         if name is None:
             known = journal.by_key.get(identity(KAGGLE, submission.name))
             known = known or own.get((submission.file, submission.time // 1000))
             rows.append(_row(submission, kind, known))
-        else:
-            of_run[name].append(submission)
+            continue
+        if name in latest:
+            table.notes.append(
+                f"row {submission.row} names {name} too, and counts: it is later than row "
+                f"{latest[name].row}"
+            )
+        latest[name] = submission
     plan.compare(rows, journal, changes)
-    for name, submissions in of_run.items():
-        _score(by_name[name][0], submissions, changes)
+    for name, submission in latest.items():
+        present = content_of(by_name[name][0])
+        edited = {cell: v for cell, v in submission.scores.items() if present.get(cell) != v}
+        if edited or _SUBMISSION not in present:
+            edited[_SUBMISSION] = submission.name
+            changes.edits.append(Edit(by_name[name][0], edited))
+        else:
+            changes.same += 1
 
 
 def _scored(table: Table) -> list[Submission]:
-    """Submissions with a score, the oldest first."""
+    """Return the submissions with a score, the oldest first."""
     found: list[Submission] = []
     left_out: list[int] = []
-    score = cells.reader("score", Layout())
     for number, row in table.rows.items():
         try:
-            scores = {
-                f"metrics.{Metric.LB_PUBLIC}": score(row["publicScore"]),
-                f"metrics.{Metric.LB_PRIVATE}": score(row["privateScore"]),
-            }
-            time = cells.moment(row["date"]) or 0
+            scores = [(cell, cells.score(row[name], Layout())) for cell, name in _SCORES.items()]
+            time = cells.moment(row["date"], Layout()) or 0
         except cells.CellError as error:
             raise DataError(f"{table.file}: row {number}: {error}; nothing was imported") from None
-        known = {name: value for name, value in scores.items() if value is not None}
+        known: Content = {cell: value for cell, value in scores if value is not None}
         if known and text(row["status"]).rpartition(".")[2].casefold() == "complete":
             file, description = text(row["fileName"]), text(row["description"])
             name = text(row.get("ref")) or f"{file} of {text(row['date'])}"
@@ -142,20 +151,4 @@ def _row(submission: Submission, kind: str, known: JournalRun | None) -> Row:
         return Row(submission.row, content, identity(KAGGLE, submission.name))
     before = content_of(known)
     content |= {cell: before[cell] for cell in (START, _SUBMISSION) if cell in before}
-    return Row(submission.row, content, key_of(known))
-
-
-def _score(run: JournalRun, submissions: Sequence[Submission], changes: Plan) -> None:
-    """Give a run the scores of its latest submission."""
-    latest = submissions[-1]
-    if len(submissions) > 1:
-        changes.notes.append(
-            f"{len(submissions)} submissions name {run.experiment}: the latest counts, "
-            f"{latest.name} in row {latest.row}"
-        )
-    present = content_of(run)
-    edited = {cell: value for cell, value in latest.scores.items() if present.get(cell) != value}
-    if edited or _SUBMISSION not in present:
-        changes.edits.append(Edit(run, {**edited, _SUBMISSION: latest.name}))
-    else:
-        changes.same += 1
+    return Row(submission.row, content, stored.key_of(known))

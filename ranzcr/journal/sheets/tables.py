@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 
 import openpyxl
@@ -47,7 +48,7 @@ class Table:
 
 
 def read(file: Path, layout: Layout) -> Table:
-    """Return the table in a file: .xlsx, .csv, .tsv, .txt, or a text with .gz behind it.
+    """Read the table in a file: .xlsx, .csv, .tsv, .txt, or a text with .gz behind it.
 
     Raises DataError if it cannot be read, ConfigError if no sheet, or none of several, is chosen.
     """
@@ -55,22 +56,17 @@ def read(file: Path, layout: Layout) -> Table:
     source = re.sub(r" ?\(\d+\)$", "", plain.stem)  # " (1)" is from a second download
     notes: list[str] = []
     try:
-        if plain.suffix.lower() in _SEPARATORS:
-            sheet, number, grid = "", *_csv(file, _SEPARATORS[plain.suffix.lower()], layout)
-        elif file.suffix.lower() == ".xlsx":
-            number = layout.header_row or 1
-            sheet, grid = _xlsx(file, layout.sheet, notes)
-            grid = grid[number - 1 :]
+        if file.suffix.lower() == ".xlsx":
+            sheet, first, grid = _xlsx(file, layout, notes)
         else:
-            raise ValueError("expected .csv, .tsv, .txt or .xlsx")
+            sheet, first, grid = "", *_csv(file, _SEPARATORS[plain.suffix.lower()], layout)
     except (ValueError, LookupError, OSError, EOFError, zipfile.BadZipFile) as error:
-        problem = " ".join(str(error).split())[:200].removeprefix(
-            "Error tokenizing data. C error: "
-        )
-        raise DataError(f"{file}: not a readable table ({problem}); save it again") from None
+        problem = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+        expected = "expected a readable .xlsx, .csv, .tsv or .txt"
+        raise DataError(f"{file}: {expected}, found {problem[:200]}; save it again") from None
     name = f"{file.name} sheet {sheet}" if sheet else file.name
     # Google Sheets names the CSV of one sheet "document - sheet".
-    return _table(name, f"{source} - {sheet}" if sheet else source, number, grid, notes)
+    return _table(name, f"{source} - {sheet}" if sheet else source, first, grid, notes)
 
 
 def text(cell: Cell) -> str:
@@ -89,52 +85,46 @@ def listed(items: Iterable[object], most: int = 8) -> str:
 
 
 def _csv(file: Path, separators: str, layout: Layout) -> tuple[int, list[list[Cell]]]:
-    """The number of the header's row, and the rows from there on."""
+    """Return the number of the header's row, and the rows from there on."""
     if layout.sheet is not None:
         raise ConfigError(f"--sheet {layout.sheet}: {file.name} is text and has no sheets")
-    with (gzip.open if file.suffix == ".gz" else open)(
-        file, "rt", encoding=layout.encoding
-    ) as lines:
-        number, header = layout.header_row or 1, ""
-        for _ in range(number):
-            header = lines.readline()
+    first = layout.header_row or 1
+    unpack = gzip.open if file.suffix == ".gz" else open
+    with unpack(file, "rt", encoding=layout.encoding) as lines:
+        *_, header = islice(lines, first)
         if header.startswith("Warning:"):  # of Kaggle's command, if it is outdated
-            number, header = number + 1, lines.readline()
+            first, header = first + 1, next(lines, "")
     frame = pd.read_csv(
         file,
         sep=layout.sep or max(separators, key=header.count),
         encoding=layout.encoding,
         header=None,
-        skiprows=number - 1,
+        skiprows=first - 1,
+        skip_blank_lines=False,
         dtype=object,
         keep_default_na=False,
-        skip_blank_lines=False,
     )
-    return number, [[unquoted(str(cell)) or None for cell in row] for row in frame.values.tolist()]
+    return first, [[unquoted(str(cell)) or None for cell in row] for row in frame.values.tolist()]
 
 
-def _xlsx(file: Path, sheet: str | None, notes: list[str]) -> tuple[str, list[list[Cell]]]:
-    """The name of the sheet, "" if it is the only one, and its rows."""
+def _xlsx(file: Path, layout: Layout, notes: list[str]) -> tuple[str, int, list[list[Cell]]]:
+    """Return the name of the sheet, "" if it is the only one, the header's row, and the rows."""
     book, formulas = openpyxl.load_workbook(file, data_only=True), openpyxl.load_workbook(file)
-    names = [one.title for one in book.worksheets]
-    filled = [one.title for one in book.worksheets if one.max_row > 1 or one["A1"].value]
-    if sheet is None and len(filled) > 1:
+    names = [sheet.title for sheet in book.worksheets]
+    filled = [sheet.title for sheet in book.worksheets if sheet.max_row > 1] or names
+    if layout.sheet is None and len(filled) > 1:
         raise ConfigError(f"{file} has the sheets {', '.join(filled)}; choose one with --sheet")
-    if sheet is not None and sheet not in names:
-        raise ConfigError(
-            f"--sheet {sheet}: {file.name} has no such sheet; {nearest(sheet, names)}"
-        )
-    name = sheet or (filled or names)[0]
-    unsaved = [
-        cell.coordinate
-        for row in formulas[name].iter_rows()
-        for cell in row
-        if cell.data_type == "f" and book[name][cell.coordinate].value is None
-    ]
+    name = layout.sheet or filled[0]
+    if name not in names:
+        raise ConfigError(f"--sheet {name}: {file.name} has no such sheet; {nearest(name, names)}")
+    cells = [cell for row in formulas[name].iter_rows() for cell in row if cell.data_type == "f"]
+    unsaved = [c.coordinate for c in cells if book[name][c.coordinate].value is None]
     if unsaved:
         notes.append(f"formulas without saved values count as empty: {listed(unsaved)}")
-    rows = [[_value(cell) for cell in row] for row in book[name].iter_rows(values_only=True)]
-    return name if len(names) > 1 else "", rows
+    first = layout.header_row or 1
+    rows = book[name].iter_rows(min_row=first, values_only=True)
+    grid = [[_value(cell) for cell in row] for row in rows]
+    return name if len(names) > 1 else "", first, grid
 
 
 def _value(cell: object) -> Cell:
@@ -143,27 +133,24 @@ def _value(cell: object) -> Cell:
     return unescape(str(cell)) or None
 
 
-def _table(file: str, source: str, number: int, grid: list[list[Cell]], notes: list[str]) -> Table:
-    """The table whose header is the first row of `grid`, which is row `number` of the file."""
-    rows = {row: cells for row, cells in enumerate(grid, number) if "".join(map(text, cells))}
-    if number not in rows:
-        raise DataError(f"{file}: row {number} is empty; set `header_row:` in a mapping")
+def _table(file: str, source: str, first: int, grid: list[list[Cell]], notes: list[str]) -> Table:
+    """Return the table whose header is the first row of `grid`, row `first` of the file."""
+    rows = {number: row for number, row in enumerate(grid, first) if any(map(text, row))}
+    if first not in rows:
+        raise DataError(f"{file}: row {first} is empty; set `header_row:` in a mapping")
     columns: dict[str, int] = {}
-    for place, title in enumerate(rows.pop(number)):
-        cells = [row[place] for row in rows.values()]
-        name = (
-            " ".join(map(str.strip, title.splitlines())) if isinstance(title, str) else text(title)
-        )
-        index = place == 0 and list(map(text, cells)) == list(map(str, range(len(cells))))
-        if not name and (index or set(cells) <= {None}):  # pandas writes its index so
+    for place, title in enumerate(rows.pop(first)):
+        cells = [text(row[place]) for row in rows.values()]
+        index = place == 0 and cells == [str(number) for number in range(len(cells))]
+        if title is None and (index or not any(cells)):  # pandas writes its index so
             continue
-        base = name = name or f"column {get_column_letter(place + 1)}"
-        times = 1
-        while name in columns:
-            times += 1
+        # Spaces stay: an export's names must not change.
+        name = " ".join(map(str.strip, str(title or "").splitlines()))
+        name = base = name or f"column {get_column_letter(place + 1)}"
+        for times in count(2):
+            if name not in columns:
+                break
             name = f"{base} ({times})"
         columns[name] = place
-    named = {
-        row: {name: cells[place] for name, place in columns.items()} for row, cells in rows.items()
-    }
+    named = {number: {c: row[at] for c, at in columns.items()} for number, row in rows.items()}
     return Table(file, source, list(columns), named, notes)
