@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from ranzcr import config
+from ranzcr.journal import rows
+from ranzcr.journal.columns import SHOWN
 from ranzcr.journal.journal_run import JournalRun
 from ranzcr.tracking import context, server
 
@@ -65,6 +68,13 @@ def row(
     if status != "RUNNING":
         client.set_terminated(run_id, status, started + 1000)
     return run_id
+
+
+def frame(**options) -> pd.DataFrame:
+    """Rows of the journal as a table; the options are those of `rows.select`."""
+    names = [column.name for column in SHOWN]
+    table = pd.DataFrame(rows.select(**options).rows, columns=names)
+    return table.astype({column.name: float for column in SHOWN if column.place == "metrics"})
 
 
 def comparable(runs: Iterable[JournalRun]) -> list[tuple]:

@@ -58,7 +58,7 @@ class Column:
         if self.value is not None:
             return self.value(run, record)
         if self.place == "metrics":
-            return known(run.metrics.get(self.key))
+            return finite(run.metrics.get(self.key))
         if self.place:
             return str(getattr(run, self.place).get(self.key, ""))
         return str(getattr(run, self.key))
@@ -68,7 +68,7 @@ class Column:
         return "" if cell is None else self.format(cell)
 
 
-def known(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     """A finite number; None for NaN and infinity."""
     return value if value is not None and math.isfinite(value) else None
 
@@ -85,7 +85,7 @@ def members(tags: Mapping[str, str]) -> str:
 def interval(metrics: Mapping[str, float]) -> str:
     """The CV with its interval, "0.8123 [0.7812, 0.8410]"; "" if there is none."""
     names = (Metric.CV_AUC, Metric.CV_AUC_LO, Metric.CV_AUC_HI)
-    cv, lo, hi = (known(metrics.get(name)) for name in names)
+    cv, lo, hi = (finite(metrics.get(name)) for name in names)
     if cv is None:
         return ""
     return f"{cv:.4f}" if lo is None or hi is None else f"{cv:.4f} [{lo:.3f}, {hi:.3f}]"

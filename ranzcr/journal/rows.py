@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ranzcr.errors import ConfigError, TrackingError, nearest
 from ranzcr.journal import filters, reading
-from ranzcr.journal.columns import (
-    BY_NAME,
-    CELLS,
-    KINDS,
-    SHOWN,
-    Cell,
-    Column,
-    Row,
-    known,
-    time_text,
-)
+from ranzcr.journal.columns import CELLS, KINDS, SHOWN, Column, Row, time_text
 from ranzcr.journal.journal_run import SHORT, JournalRun, Record
 from ranzcr.tracking import place
 from ranzcr.tracking.names import Metric
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LISTED = 5  # runs of one name that an error lists
 
@@ -64,8 +51,8 @@ def select(
     record = reading.read(kind)  # a run and its parent have the same kind
     runs = record.runs
     for condition in conditions:
-        cell = _getter(condition.column, record)
-        runs = [run for run in runs if condition.holds(cell(run))]
+        column = _column(condition.column, record)
+        runs = [run for run in runs if condition.holds(column.of(run, record))]
     runs = _sorted(runs, sort, record)[:limit]
     rows = [{column.name: column.of(run, record) for column in CELLS} for run in runs]
     return Selection(rows, _message(bool(kind or where)))
@@ -75,17 +62,6 @@ def check_kind(kind: str | None) -> None:
     """Raise ConfigError for a kind that the journal does not have; None is accepted."""
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"no kind {kind!r} in the journal; {nearest(kind, KINDS)}")
-
-
-def rows(
-    kind: str | None = None, sort: str = Metric.CV_AUC, limit: int | None = None
-) -> pd.DataFrame:
-    """Return `select` as a pandas table with the columns of `journal show`."""
-    import pandas as pd
-
-    selected = select(kind=kind, sort=sort, limit=limit).rows
-    frame = pd.DataFrame(selected, columns=[column.name for column in SHOWN])
-    return frame.astype({column.name: float for column in SHOWN if column.place == "metrics"})
 
 
 def find(name: str) -> JournalRun:
@@ -112,21 +88,20 @@ def resolve(name: str) -> str:
     return find(name).run_id
 
 
-def _getter(name: str, record: Record) -> Callable[[JournalRun], Cell]:
-    """Return a function that returns a run's cell of a column, a param or a metric.
+def _column(name: str, record: Record) -> Column:
+    """Return a column, or one that is made for a metric or a param.
 
     Raises ConfigError for a name that no run has.
     """
     shown = {column.name: column for column in SHOWN}
     if name in shown:
-        column = shown[name]
-        return lambda run: column.of(run, record)
+        return shown[name]
     metrics = {metric for run in record.runs for metric in run.metrics}
     if name in metrics:
-        return lambda run: known(run.metrics.get(name))
+        return Column(name, f"metrics.{name}")
     params = {param for run in record.runs for param in run.params}
     if name in params:
-        return lambda run: run.params.get(name, "")
+        return Column(name, f"params.{name}")
     # Names of settings and of labels' scores have a dot or a slash, names of columns have none.
     names = params | metrics if "." in name or "/" in name else shown.keys()
     raise ConfigError(f"no column {name!r} in the journal; {nearest(name, names or shown)}")
@@ -136,25 +111,17 @@ def _sorted(runs: list[JournalRun], sort: str, record: Record) -> list[JournalRu
     name, _, direction = sort.rpartition(":")
     if direction not in ("asc", "desc"):
         name, direction = sort, ""
-    cell = _getter(name, record)
-    filled = [(value, run) for run in runs if (value := cell(run)) not in (None, "")]
-    keys = _sort_keys([value for value, _ in filled])
-    descending = direction == "desc" or (not direction and _is_metric(name, record))
-    order = sorted(range(len(filled)), key=keys.__getitem__, reverse=descending)
-    return [filled[index][1] for index in order] + [run for run in runs if cell(run) in (None, "")]
-
-
-def _is_metric(name: str, record: Record) -> bool:
-    if name in BY_NAME:
-        return BY_NAME[name].place == "metrics"
-    return any(name in run.metrics for run in record.runs)
-
-
-def _sort_keys(cells: list[Cell]) -> list[Any]:
-    """The cells as numbers if all of them are numbers, else as text."""
-    words = [str(cell) for cell in cells]
-    numbers = [filters.number(word) for word in words]
-    return words if None in numbers else numbers
+    column = _column(name, record)
+    cells = [column.of(run, record) for run in runs]
+    filled = [index for index, cell in enumerate(cells) if cell not in (None, "")]
+    words = {index: str(cells[index]) for index in filled}
+    numbers = {index: filters.number(word) for index, word in words.items()}
+    keys: dict[int, Any] = words if None in numbers.values() else numbers
+    descending = direction == "desc" or (not direction and column.place == "metrics")
+    order = sorted(filled, key=keys.__getitem__, reverse=descending)
+    return [runs[index] for index in order] + [
+        run for run, cell in zip(runs, cells, strict=True) if cell in (None, "")
+    ]
 
 
 def _message(filtered: bool) -> str:

@@ -2,6 +2,7 @@
 
 import openpyxl
 import pytest
+from journal_runs import frame
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
@@ -148,11 +149,10 @@ def test_a_cleared_tag_is_cleared(journal, sheet):
 
 
 def test_rows_of_one_name_stay_rows_of_their_own(journal, sheet):
-    from ranzcr.journal import rows as record
 
     twice = sheet(("kd_b3", "b7v3_001"))
     plan = importing.run(twice)
-    assert sorted(record.rows().cv_auc) == [0.9688, 0.971]
+    assert sorted(frame().cv_auc) == [0.9688, 0.971]
     assert "note: names of several rows, each a row of its own: b7v3_001 (2 times)" in (
         importing.render(plan)
     )
@@ -198,12 +198,11 @@ def test_totals_and_titles_between_rows_are_left_out_with_a_note(journal, sheet)
 
 
 def test_members_and_weights_of_ensembles(journal, sheet):
-    from ranzcr.journal import rows as record
 
     importing.run(sheet(text="experiment,members,cv_auc\nmean,a + b,0.9\nx,a:0.6 b:0.4,0.91\n"))
-    assert set(record.rows().kind) == {"ensemble"}
+    assert set(frame().kind) == {"ensemble"}
     assert run_of(journal, "mean").data.tags["members"] == "a,b"
-    assert set(record.rows().members) == {"a b", "a:0.600 b:0.400"}
+    assert set(frame().members) == {"a b", "a:0.600 b:0.400"}
     tags = run_of(journal, "x").data.tags
     assert (tags["members"], tags["weights"]) == ("a,b", '{"a": 0.6, "b": 0.4}')
 
@@ -223,13 +222,12 @@ def test_members_and_weights_of_ensembles(journal, sheet):
     ],
 )
 def test_a_bad_cell_is_named_and_nothing_is_imported(sheet, change, message):
-    from ranzcr.journal import rows as record
 
     with pytest.raises(DataError, match=message) as error:
         importing.run(sheet(change))
     assert str(error.value).startswith("journal.csv: ")
     assert "\n" not in str(error.value)
-    assert record.rows().empty
+    assert frame().empty
 
 
 def test_more_bad_cells_are_counted_and_placed(sheet):
@@ -265,7 +263,6 @@ def test_a_table_of_many_columns_is_imported(journal, sheet):
 
 
 def test_an_import_that_is_killed_leaves_no_half_row_and_goes_on(journal, sheet, monkeypatch):
-    from ranzcr.journal import rows as record
 
     real, calls = MlflowClient.log_batch, []
 
@@ -279,23 +276,22 @@ def test_an_import_that_is_killed_leaves_no_half_row_and_goes_on(journal, sheet,
         patched.setattr(MlflowClient, "log_batch", killed_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             importing.run(sheet())
-    assert list(record.rows().experiment) == ["b7v3_001"]
+    assert list(frame().experiment) == ["b7v3_001"]
     assert counts(sheet()) == "1 new, 0 changed, 1 same"
     assert len(journal.search_runs([run_of(journal).info.experiment_id])) == 2
 
 
 def test_a_replacement_that_is_killed_is_tidied_up(journal, sheet, monkeypatch):
-    from ranzcr.journal import rows as record
 
     importing.run(sheet())
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "delete_run", lambda *_: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
             importing.run(sheet(("light", "heavy")))
-    assert len(record.rows()) == 3
+    assert len(frame()) == 3
     importing.run(sheet(("light", "heavy")))
     importing.run(sheet(("light", "heavy")))
-    assert len(record.rows()) == 2
+    assert len(frame()) == 2
     assert run_of(journal).data.params["imported.Augs"] == "heavy"
 
 

@@ -1,9 +1,8 @@
 """The journal's rows: filters, order and contents."""
 
-from pathlib import Path
-
+import column_list
 import pytest
-from journal_runs import DIGEST, single
+from journal_runs import DIGEST, frame, single
 
 from ranzcr import config
 from ranzcr.errors import ConfigError, TrackingError
@@ -17,10 +16,10 @@ def names(**options):
 
 
 def test_the_best_row_comes_first_and_rows_without_a_score_last(filled):
-    frame = rows.rows()
-    assert list(frame.columns) == [column.name for column in SHOWN]
-    assert list(frame.kind) == ["ensemble", "single", "single", "pseudo"]
-    student = frame.iloc[1]
+    table = frame()
+    assert list(table.columns) == [column.name for column in SHOWN]
+    assert list(table.kind) == ["ensemble", "single", "single", "pseudo"]
+    student = table.iloc[1]
     assert (student.experiment, student.parent, student.teachers) == (
         "kdb3v3_b71_001",
         "b7v3_001",
@@ -28,7 +27,7 @@ def test_the_best_row_comes_first_and_rows_without_a_score_last(filled):
     )
     assert student.backbone == "tf_efficientnet_b3.ns_jft_in1k"
     assert (student["head"], student.image_size) == ("gap", "1024")
-    assert frame.iloc[0].members == "b7v3_001:0.250 kdb3v3_b71_001:0.750"
+    assert table.iloc[0].members == "b7v3_001:0.250 kdb3v3_b71_001:0.750"
 
 
 def test_the_promised_columns_come_first():
@@ -42,8 +41,8 @@ def test_the_promised_columns_come_first():
 def test_rows_can_be_chosen_sorted_and_limited(filled):
     assert names(kind="single") == ["kdb3v3_b71_001", "b7v3_001"]
     assert names(kind="single", sort="experiment") == ["b7v3_001", "kdb3v3_b71_001"]
-    assert len(rows.rows(limit=2)) == 2
-    assert list(rows.rows(sort="teachers").teachers)[-2:] == ["", ""]
+    assert len(frame(limit=2)) == 2
+    assert list(frame(sort="teachers").teachers)[-2:] == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_damaged_weights_do_not_break_the_journal(journal_of):
 def test_sizes_are_sorted_as_numbers(journal):
     single("b7v3_001", 0.8)  # 1024 px
     single("r200d_staged", 0.8)  # 512 px
-    assert list(rows.rows(sort="image_size").image_size) == ["512", "1024"]
+    assert list(frame(sort="image_size").image_size) == ["512", "1024"]
 
 
 def test_folds_are_not_rows(journal):
@@ -117,13 +116,13 @@ def test_folds_are_not_rows(journal):
     for fold in (0, 1):
         with context.fold_run(experiment, dataset_digest=DIGEST, fold=fold, labels=["a"]):
             pass
-    assert list(rows.rows().folds) == ["2"]
+    assert list(frame().folds) == ["2"]
 
 
 def test_the_same_experiment_again_stays_one_row(journal):
     single("b7v3_001", 0.8)
     single("b7v3_001", 0.9)
-    assert list(rows.rows().cv_auc) == [0.9]
+    assert list(frame().cv_auc) == [0.9]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +179,5 @@ def test_the_error_for_a_name_in_an_empty_journal_says_that_it_is_empty(journal)
 
 
 def test_the_page_of_the_journal_lists_its_columns():
-    page = (Path(__file__).parents[2] / "docs/journal.md").read_text(encoding="utf-8")
-    listed = "\n".join(f"| `{column.name}` | {column.about} |" for column in SHOWN)
-    assert f"| column | contents |\n|---|---|\n{listed}\n\n" in page
+    page = column_list.PAGE.read_text(encoding="utf-8")
+    assert page == column_list.renewed(page), "run python tests/journal/column_list.py"

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from journal_runs import single
+from journal_runs import frame, single
 from mlflow.entities import RunStatus
 
 from ranzcr import config
@@ -32,7 +32,7 @@ def test_invalid_input_is_an_error(write, message):
 def test_leaderboard_scores_are_written_by_name_or_id(filled):
     run_id = notes.set_lb("b7v3_001", public=0.966)
     notes.set_lb(run_id[:8], private=0.97)
-    row = rows.rows().set_index("experiment").loc["b7v3_001"]
+    row = frame().set_index("experiment").loc["b7v3_001"]
     assert (row.lb_public, row.lb_private) == (0.966, 0.97)
     assert filled.get_run(run_id).info.status == RunStatus.to_string(RunStatus.FINISHED)
 

@@ -9,6 +9,7 @@ import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from journal_runs import frame
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 from typer.testing import CliRunner
 
@@ -119,7 +120,7 @@ def filled(journal, tmp_path):
 
 
 def shown():
-    return record.rows(sort="started").drop(columns=["run_id", "link"]).to_csv()
+    return frame(sort="started").drop(columns=["run_id", "link"]).to_csv()
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])

@@ -1,6 +1,7 @@
 """Kaggle's list of submissions: scores for the runs that it names."""
 
 import pytest
+from journal_runs import frame
 
 from ranzcr.errors import DataError
 from ranzcr.journal import importing, notes
@@ -31,8 +32,8 @@ def submitted(tmp_path):
 
 
 def public(name):
-    frame = record.rows()
-    return frame.lb_public[frame.experiment == name].item()
+    table = frame()
+    return table.lb_public[table.experiment == name].item()
 
 
 def test_scores_go_to_the_run_that_is_named(filled, submitted):
@@ -45,7 +46,7 @@ def test_scores_go_to_the_run_that_is_named(filled, submitted):
     assert [public(name) for name in ("b7v3_001", "kd_b3", "b7v3_001+kd_b3")] == [
         *[0.967, 0.969, 0.971]
     ]
-    assert record.rows().lb_private.count() == 2
+    assert frame().lb_private.count() == 2
     tags = filled.get_run(record.resolve("kd_b3")).data.tags
     assert tags["lb_submission"] == "kd_b3.csv of 2021-03-11 10:00:00"
 
@@ -95,7 +96,7 @@ def test_what_names_no_run_becomes_a_row(filled, submitted):
         "submission.csv,2021-03-10 10:00:00,hail mary,complete,0.95,0.96", kind="ensemble"
     )
     assert [row.name for row in plan.new] == ["hail mary"]
-    row = record.rows().set_index("experiment").loc["hail mary"]
+    row = frame().set_index("experiment").loc["hail mary"]
     assert (row.kind, row.lb_public, row.started) == ("ensemble", 0.95, "2021-03-10T10:00:00Z")
 
 

@@ -1,12 +1,12 @@
 """Importing a table to a real server: many rows at once, lost answers, a server that dies."""
 
 import pytest
+from journal_runs import frame
 from mlflow_servers import MlflowServer
 from proxy import LossyProxy
 
 from ranzcr.errors import TrackingError
 from ranzcr.journal import importing
-from ranzcr.journal import rows as journal
 from ranzcr.tracking import server
 
 ROWS = 24
@@ -40,7 +40,7 @@ def table(tmp_path):
 
 
 def names(start):
-    found = journal.rows().experiment
+    found = frame().experiment
     return sorted(name for name in found if name.startswith(f"{start}_"))
 
 

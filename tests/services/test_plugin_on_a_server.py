@@ -12,12 +12,12 @@ from pathlib import Path
 import mlflow.pyfunc
 import pandas as pd
 import pytest
+from journal_runs import frame
 from mlflow import MlflowClient
 from plugin_emulator import Plugin
 
 from ranzcr import cli, config
 from ranzcr.journal import columns
-from ranzcr.journal import rows as journal
 from ranzcr.lineage.graph import trace
 from ranzcr.lineage.render import render
 
@@ -127,7 +127,7 @@ def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
 
 def test_the_journal_shows_its_rows_beside_the_plugins(tracked):
     _, made, _ = tracked
-    shown = set(journal.rows().run_id)
+    shown = set(frame().run_id)
     rows = {run.info.run_id for kind in columns.KINDS for run in of_kind(made, kind)}
     assert rows <= shown
     assert not shown & {run.info.run_id for run in made} - rows
