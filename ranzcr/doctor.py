@@ -78,7 +78,7 @@ class _Examination:
         experiments = self._client.search_experiments(filter_string=f"name LIKE '{_SCRATCH}%'")
         for experiment in experiments:
             is_ours = experiment.name == self.name
-            if is_ours or experiment.creation_time < (time.time() - _CRASHED) * 1000:
+            if is_ours or (experiment.creation_time or 0) < (time.time() - _CRASHED) * 1000:
                 # Another user's may not be ours to delete.
                 with nullcontext() if is_ours else suppress(TrackingError):
                     server.delete_experiment(self._client, experiment)
@@ -194,7 +194,8 @@ class _Examination:
         artifacts = (file.parent / self.name).as_uri() if file else None
         experiment = self._client.create_experiment(self.name, artifact_location=artifacts)
         tags = {Tag.RUN_KEY: self.name, Tag.KIND: Kind.SINGLE}
-        return self._client.create_run(experiment, run_name=self.name, tags=tags).info.run_id
+        run = self._client.create_run(experiment, run_name=self.name, tags=tags)
+        return str(run.info.run_id)
 
     def _answers(self) -> str:
         start = time.monotonic()

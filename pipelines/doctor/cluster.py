@@ -38,7 +38,8 @@ class Cluster:
 
     @cached_property
     def nodes(self) -> list[k8s.V1Node]:
-        return self.call("nodes", k8s.CoreV1Api(self.api).list_node).items
+        nodes: list[k8s.V1Node] = self.call("nodes", k8s.CoreV1Api(self.api).list_node).items
+        return nodes
 
     def call(self, what: str, method: Callable[..., Any], *args: str) -> Any:
         """Call a method of the client with time limits; raises ClusterError of one line."""
@@ -66,4 +67,6 @@ class Cluster:
     def every(self, group: str, plural: str) -> list[dict[str, Any]]:
         """Return all custom objects of a kind in the cluster."""
         get = k8s.CustomObjectsApi(self.api).list_cluster_custom_object
-        return self.call(plural, get, group, self.groups[group], plural)["items"]
+        answer = self.call(plural, get, group, self.groups[group], plural)
+        objects: list[dict[str, Any]] = answer["items"]
+        return objects

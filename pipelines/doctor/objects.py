@@ -122,7 +122,7 @@ def _image(cluster: Cluster, image: str) -> str:
     require("@sha256:" in image, f"{image} is not pinned; name it with @sha256:...")
     presence = registry.presence(image)
     if presence is registry.Presence.THERE:
-        return presence.value
+        return str(presence.value)
     require(presence is not registry.Presence.MISSING, f"{image} {presence.value}")
     account = cluster.read("service_account", conventions.SERVICE_ACCOUNT)
     secrets = ", ".join(secret.name for secret in account.image_pull_secrets or [])
