@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def fill(acts: int) -> None:
-    """Two candidates without a model, promoted in turn."""
+    """Promote two candidates without a model in turn."""
     client = server.connect()
     candidates.ensure_model(client, CANDIDATES)
     run = client.create_run(server.experiment_id(client))

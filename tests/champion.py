@@ -1,4 +1,4 @@
-"""A model that was registered from the tiny data set, with folders made by hand."""
+"""A model registered from the tiny data set, with hand-made folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_folders(folder: Path, dataset: Path) -> tuple[Path, Path]:
 
 
 def register_one(folder: Path, dataset: Path, min_auc: float = 0.5) -> str:
-    """Register it; its version. It fails its gates where `min_auc` is out of its reach."""
+    """Register it; return its version. It fails its gates if `min_auc` is too high."""
     ensemble, blend = write_folders(folder, dataset)
     rules = gate_rules.load(min_auc=min_auc)
     out = folder / "candidate.json"
@@ -32,7 +32,7 @@ def register_one(folder: Path, dataset: Path, min_auc: float = 0.5) -> str:
 
 
 def promote_one(folder: Path, dataset: Path) -> str:
-    """Register and promote it; its version."""
+    """Register and promote it; return its version."""
     version = register_one(folder, dataset)
     registry.promote(version, why="a test")
     return version

@@ -19,7 +19,7 @@ group = typer.Typer(
 
 @group.command("list")
 def registry_list() -> None:
-    """Print production versions and candidates, which is champion, which waits or was rejected.
+    """Print production versions and candidates: champion, waiting, rejected.
 
     Example: ranzcr registry list
     """
@@ -30,7 +30,7 @@ def registry_list() -> None:
 
 @group.command("show")
 def registry_show(version: VersionOrAlias) -> None:
-    """Print what a candidate is: members, CV, data set, gates, people, when it was in production.
+    """Print a candidate: members, CV, data set, gates, people, its time in production.
 
     Example: ranzcr registry show champion
     """
@@ -42,51 +42,50 @@ def registry_show(version: VersionOrAlias) -> None:
 @group.command("gate")
 def registry_gate(
     version: VersionOrAlias,
-    waive: Annotated[str | None, typer.Option("--waive", help="A failed gate to let pass.")] = None,
+    waive: Annotated[str | None, typer.Option("--waive", help="Let this failed gate pass.")] = None,
     why: Annotated[str | None, typer.Option("--why", help="The reason for --waive.")] = None,
 ) -> None:
-    """Print a candidate's gates and the verdict; exit code 2 where the verdict is fail.
+    """Print a candidate's gates and the verdict; exit code 2 if the verdict is fail.
 
-    With --waive, an approver answers for one failed gate first.
+    With --waive, an approver lets one failed gate pass first.
 
     Example: ranzcr registry gate 1 --waive latency --why "served on a GPU"
     """
-    from ranzcr.registry import gates, show
-    from ranzcr.registry import registry as models
+    from ranzcr.registry import gates, registry, show
 
     if (waive is None) != (why is None):
         raise ConfigError("give --waive GATE and --why TEXT together")
     if waive and why:
-        models.waive(version, waive, why=why)
-    stands = models.standing(version)
-    for line in show.gate_lines(stands):
+        registry.waive(version, waive, why=why)
+    standing = registry.standing(version)
+    for line in show.gate_lines(standing):
         typer.echo(line)
-    if stands.report.result == gates.FAIL:
+    if standing.report.result == gates.FAIL:
         raise typer.Exit(2)
 
 
 @group.command("promote")
 def registry_promote(version: VersionOrAlias, why: Why) -> None:
-    """Put a candidate in use; where the server has roles, ask an approver to.
+    """Put a candidate in use; on a server with roles, ask an approver to.
 
     Example: ranzcr registry promote 2 --why "0.004 better, no label worse"
     """
-    from ranzcr.registry import registry as models
+    from ranzcr.registry import registry
 
-    typer.echo(models.promote(version, why=why).summary)
+    typer.echo(registry.promote(version, why=why).summary)
 
 
 @group.command("approve")
 def registry_approve(version: VersionOrAlias, why: Why) -> None:
-    """Put a candidate in use as a second person: not who registered it or asked for it.
+    """Put a candidate in use that somebody else registered and requested.
 
-    Ends a rejection, too.
+    Also ends a rejection.
 
     Example: ranzcr registry approve challenger --why "read 50 studies with it"
     """
-    from ranzcr.registry import registry as models
+    from ranzcr.registry import registry
 
-    typer.echo(models.approve(version, why=why).summary)
+    typer.echo(registry.approve(version, why=why).summary)
 
 
 @group.command("reject")
@@ -95,47 +94,47 @@ def registry_reject(version: VersionOrAlias, why: Why) -> None:
 
     Example: ranzcr registry reject 2 --why "misses ETTs of the new scanner"
     """
-    from ranzcr.registry import registry as models
+    from ranzcr.registry import registry
 
-    rejected = models.reject(version, why=why)
+    rejected = registry.reject(version, why=why)
     typer.echo(f"candidate {rejected.version}: rejected")
 
 
 @group.command("rollback")
 def registry_rollback(why: Why) -> None:
-    """Put the champion before the present one in use again; each call goes one further back.
+    """Put the previous champion in use again; each call goes back one more.
 
     Example: ranzcr registry rollback --why "misses ETTs of the new scanner"
     """
-    from ranzcr.registry import registry as models
+    from ranzcr.registry import registry
 
-    typer.echo(models.rollback(why=why).summary)
+    typer.echo(registry.rollback(why=why).summary)
 
 
 @group.command("verify")
 def registry_verify(
     content: Annotated[
-        bool, typer.Option("--content", help="Download all models and compare their digests, too.")
+        bool, typer.Option("--content", help="Also download all models and compare their digests.")
     ] = False,
 ) -> None:
-    """Find what was changed in the registry by hand; exit code 2 where something was.
+    """Find what was changed in the registry by hand; exit code 2 if something was.
 
     Example: ranzcr registry verify --content
     """
     from ranzcr.registry import verification
 
-    done = verification.verify(content=content)
-    for finding in done.findings:
+    result = verification.verify(content=content)
+    for finding in result.findings:
         typer.echo(finding)
-    if done.findings:
+    if result.findings:
         raise typer.Exit(2)
-    last = f", the last hash {done.head}" if done.head else ""
-    typer.echo(f"{done.entries} entries, chain intact{last}")
+    last = f", the last hash {result.head}" if result.head else ""
+    typer.echo(f"{result.entries} entries, chain intact{last}")
 
 
 @group.command("ledger")
 def registry_ledger() -> None:
-    """Print who promoted what, when and why; checks the chain of hashes.
+    """Print every promotion and rollback: time, author, reason; checks the chain of hashes.
 
     Example: ranzcr registry ledger
     """
@@ -146,10 +145,10 @@ def registry_ledger() -> None:
 
 @group.command("setup-roles")
 def registry_setup_roles(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Users, roles.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Users and roles.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the changes.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Take the roles from users who are not in the file.")
+        bool, typer.Option("--prune", help="Take the roles from users outside the file.")
     ] = False,
 ) -> None:
     """Give users their roles on a server with basic-auth, as its admin.

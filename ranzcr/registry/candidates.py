@@ -79,7 +79,7 @@ class CandidateVersion:
 
     @property
     def registered_by(self) -> str:
-        return self.judgement.get("registered_by", "")
+        return str(self.judgement.get("registered_by", ""))
 
     @property
     def judgement(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def download(client: MlflowClient, name: str, version: str, folder: Path) -> Pat
         )
     )
     description = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))
-    return model / description["flavors"]["python_function"]["data"]
+    return model / str(description["flavors"]["python_function"]["data"])
 
 
 def _find_alias(client: MlflowClient, alias: str) -> CandidateVersion:

@@ -95,7 +95,7 @@ def _waiver_key(version: str, gate: str) -> str:
 
 def _tags(client: MlflowClient) -> dict[str, str]:
     try:
-        return client.get_registered_model(PRODUCTION).tags
+        return dict(client.get_registered_model(PRODUCTION).tags)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

@@ -99,11 +99,12 @@ class GateReport:
             return self
 
         text = f"not compared with the present champion ({version or 'none'}); "
-        failed = {"passed": False, "value": None, "against": digest}
-        failed["text"] = f"{text}register the ensemble again"
+        text += "register the ensemble again"
         return GateReport(
             tuple(
-                gate if gate.against in (None, digest) else replace(gate, **failed)
+                gate
+                if gate.against in (None, digest)
+                else replace(gate, passed=False, value=None, text=text, against=digest)
                 for gate in self.gates
             )
         )

@@ -193,15 +193,15 @@ def champion(case: Case, rule: Rule) -> Gate:
 def labels(case: Case, rule: Rule) -> Gate:
     """No label much worse than the champion's; one without both classes is left out."""
     limit, against = rule.limit, case.against
-    details = {"limit": limit, "low_is_good": True, "against": against}
     if case.unopposed:
-        return result(True, case.unopposed, **details)
+        return result(True, case.unopposed, limit=limit, low_is_good=True, against=against)
     both = case.comparison
     own_L = label_aucs(both.targets_NL, both.own_NL)
     other_L = label_aucs(both.targets_NL, both.other_NL)
     drops_L = other_L - own_L
     if np.isnan(drops_L).all():
-        return result(False, "no label has both classes", **details)
+        text = "no label has both classes"
+        return result(False, text, limit=limit, low_is_good=True, against=against)
     worst = int(np.nanargmax(drops_L))
     text = (
         f"{case.candidate.oof.schema.names[worst]} has AUC {own_L[worst]:.4f}, "

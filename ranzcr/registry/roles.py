@@ -21,6 +21,7 @@ from mlflow.utils.rest_utils import verify_rest_response
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.tracking import server
+from ranzcr.tracking.place import EXPERIMENT, sqlite_file
 
 ADMIN = "admin"
 READ, EDIT = "READ", "EDIT"  # MLflow's permissions
@@ -61,7 +62,7 @@ def user(client: MlflowClient) -> str | None:
 
 def current(uri: str) -> Account | None:
     """Return our account on the server; None and errors as for `user`."""
-    if server.sqlite_file(uri):
+    if sqlite_file(uri):
         return None
     with server.translated(uri), server.hurried():
         answer = get(uri, "2.0/mlflow/users/current")
@@ -88,7 +89,7 @@ def own_role(client: MlflowClient) -> str | None:
 
 def resources(client: MlflowClient) -> tuple[Resource, Resource, Resource]:
     """Return the journal's experiment, the candidates model and the production model."""
-    experiment = client.get_experiment_by_name(server.EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else ""
     return (
         Resource(EXPERIMENT_TYPE, experiment_id),
@@ -117,7 +118,8 @@ def get(
     answer = server.get(uri, endpoint, login=login, params=params)
     if answer.status_code == 404:
         return None
-    return verify_rest_response(answer, endpoint).json()
+    content: dict[str, Any] = verify_rest_response(answer, endpoint).json()
+    return content
 
 
 def _permission(uri: str, name: str, resource: Resource) -> str:

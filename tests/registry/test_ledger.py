@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from ranzcr.errors import TrackingError
 from ranzcr.registry import ledger
+
+STORED = Path(__file__).with_name("ledger_line.json")
 
 
 def act(chain, candidate="1", action=ledger.PROMOTE, previous=None):
@@ -42,6 +45,13 @@ def test_acts_in_turn_are_one_chain():
     assert [entry.index for entry in chain.entries] == [0, 1, 2]
     assert chain.entries[0].previous_hash == ledger.GENESIS
     assert (chain.lost, chain.problems) == ((), ())
+
+
+def test_a_line_of_an_earlier_release_is_read_and_its_hash_still_fits():
+    chain = ledger.follow([("1", STORED.read_text())])
+    assert chain.problems == ()
+    assert (chain.head.report.result, chain.head.report.gates[1].waiver.who) == ("pass", "Bob")
+    assert json.loads(chain.head.text) == json.loads(STORED.read_text())
 
 
 def test_of_two_that_follow_the_same_act_the_first_stands_and_the_other_has_lost():
