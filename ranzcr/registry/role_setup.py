@@ -26,7 +26,8 @@ from ranzcr.registry import roles
 from ranzcr.registry.candidates import CANDIDATES
 from ranzcr.registry.ledger import PRODUCTION
 from ranzcr.registry.roles import ADMIN, GRANTS, ROLES, Resource
-from ranzcr.tracking import place, server
+from ranzcr.tracking import server
+from ranzcr.tracking.place import EXPERIMENT, shown, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.server.auth.client import AuthServiceClient
@@ -95,7 +96,7 @@ def set_up(
     the server.
     """
     members = read(file)
-    uri = server.tracking_uri()
+    uri = tracking_uri()
     _require_admin(uri, members)
     auth = _auth_client(uri)
     changes = 0
@@ -148,13 +149,13 @@ def _require_admin(uri: str, members: Mapping[str, RoleMember]) -> None:
     account = roles.current(uri)
     if account is None:
         raise TrackingError(
-            f"MLflow at {server.shown(uri)} has no users: anyone who reaches it may do anything; "
+            f"MLflow at {shown(uri)} has no users: anyone who reaches it may do anything; "
             "start it with --app-name basic-auth, then give roles"
         )
     name = account.name
     if not account.is_admin:
         raise TrackingError(
-            f"MLflow at {server.shown(uri)}: {name} is not an admin, and only an admin gives "
+            f"MLflow at {shown(uri)}: {name} is not an admin, and only an admin gives "
             "roles; set MLFLOW_TRACKING_USERNAME to an admin"
         )
     if name in members and members[name].role != ADMIN:
@@ -189,7 +190,7 @@ def _users(uri: str) -> dict[str, _User]:
         }
     except KeyError:
         raise TrackingError(
-            f"MLflow at {place.shown(uri)} is too old for roles; upgrade it to mlflow "
+            f"MLflow at {shown(uri)} is too old for roles; upgrade it to mlflow "
             f"{mlflow.__version__}"
         ) from None
 
@@ -252,13 +253,13 @@ class _Setup:
 
     def _resources(self) -> Iterator[_Change]:
         """Create the experiment and the registered models, so that the admin owns them."""
-        experiment = self.client.get_experiment_by_name(server.EXPERIMENT)
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            create = partial(self.client.create_experiment, server.EXPERIMENT)
-            yield f"make experiment {server.EXPERIMENT}", create
+            create = partial(self.client.create_experiment, EXPERIMENT)
+            yield f"make experiment {EXPERIMENT}", create
         elif experiment.lifecycle_stage == "deleted":
             restore = partial(self.client.restore_experiment, experiment.experiment_id)
-            yield f"restore experiment {server.EXPERIMENT}", restore
+            yield f"restore experiment {EXPERIMENT}", restore
         for name in (CANDIDATES, PRODUCTION):
             if not self.client.search_registered_models(f"name = '{name}'"):
                 create_model = partial(self.client.create_registered_model, name)
@@ -314,7 +315,7 @@ class _Setup:
         try:
             roles.get(self.auth.tracking_uri, "2.0/mlflow/users/current", (name, password))
         except MlflowException as error:
-            if error.get_http_status_code() != 401:
+            if error.error_code != "UNAUTHENTICATED":
                 raise
             return False
         return True
@@ -327,7 +328,8 @@ class _Setup:
 
     def _role_id(self, name: str) -> int:
         """Return the id of a role, which may have been created a moment ago."""
-        return next(role.id for role in self.auth.list_roles(_WORKSPACE) if role.name == name)
+        ids = {role.name: role.id for role in self.auth.list_roles(_WORKSPACE)}
+        return int(ids[name])
 
 
 def _with_password(act: Callable[[str, str], object], name: str, member: RoleMember) -> None:
@@ -349,7 +351,7 @@ def _resource_of(grant: RolePermission) -> Resource:
 
 def _shown(resource: Resource) -> str:
     if resource.type == roles.EXPERIMENT_TYPE:
-        return f"experiment {server.EXPERIMENT}"
+        return f"experiment {EXPERIMENT}"
     return f"model {resource.id}"
 
 

@@ -126,4 +126,4 @@ def _permission(uri: str, name: str, resource: Resource) -> str:
     """Return what a user may do with a resource: by roles, grants and the server's default."""
     path = "3.0/mlflow/users/permissions/get"
     answer = get(uri, path, username=name, resource_type=resource.type, resource_id=resource.id)
-    return answer["permission"] if answer else "NO_PERMISSIONS"
+    return str(answer["permission"]) if answer else "NO_PERMISSIONS"
