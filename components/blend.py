@@ -33,8 +33,8 @@ def blend(
             method=method,
         )
     print(f"blend: cross-fitted cv_auc {result.cv_auc}")
-    if result.cv_auc is not None:  # a label without both classes has none
+    if result.cv_auc is not None:  # it is None if no label has both classes
         metrics.log_metric("cv_auc", result.cv_auc)
-    Path(metrics.path).touch()  # kfp.local takes an output without a file for lost
+    Path(metrics.path).touch()  # kfp.local treats an output without a file as missing
     blended.metadata["digest"] = result.digest
     return result.digest

@@ -28,8 +28,8 @@ def evaluate(
         )
     for experiment, auc in result.cv.items():
         print(f"{experiment}: cv_auc {auc}")
-        if auc is not None:  # a label without both classes has none
+        if auc is not None:  # it is None if no label has both classes
             metrics.log_metric(f"cv_auc {experiment}", auc)
-    Path(metrics.path).touch()  # kfp.local takes an output without a file for lost
+    Path(metrics.path).touch()  # kfp.local treats an output without a file as missing
     evaluation.metadata["digest"] = result.digest
     return result.digest

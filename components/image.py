@@ -1,3 +1,3 @@
-"""The image that every component runs in, until compiling or a runner puts another in its place."""
+"""The image of all components, which the compiler or a runner replaces by another."""
 
 RANZCR = "ranzcr-python:local"  # kfp.local warns of a name without python, and uses none

@@ -7,7 +7,7 @@ from components import image
 def ingest(
     source: str, externals: list[str], images: bool, competition: dsl.Output[dsl.Dataset]
 ) -> str:
-    """Bring a competition folder in, or images alone; returns their content digest.
+    """Fetch a competition folder, or only images; returns the digest of their content.
 
     See ranzcr.stages.ingest.
     """

@@ -14,10 +14,10 @@ def monitor(
     code: str,
     report: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Compare a data set with what a model learned from, and score the model on it.
+    """Compare a data set with that of a model's training, and score the model on it.
 
-    Fails where something is beyond its limit, so that whoever watches the runs is told; returns the
-    report's digest. See ranzcr.stages.monitor.
+    Fails if something is beyond its limit, so that the poller sends a notification. Returns the
+    digest of the report. See ranzcr.stages.monitor.
     """
     from pathlib import Path
 

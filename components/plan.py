@@ -11,8 +11,8 @@ def plan(
     code: str,
     soft_labels: dsl.Input[dsl.Dataset] = None,
     soft_digest: str = "",
-) -> list[dict]:
-    """One item per experiment and fold, for ParallelFor. See ranzcr.stages.plan."""
+) -> list[dict]:  # type: ignore[type-arg]  # KFP knows only the plain type
+    """List one item per experiment and fold, for ParallelFor. See ranzcr.stages.plan."""
     from pathlib import Path
 
     from ranzcr.errors import one_line

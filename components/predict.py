@@ -14,7 +14,7 @@ def predict(
 ) -> str:
     """Predict a fold's validation rows, the test and the external images with its model.
 
-    With an ensemble for the checkpoint, predict a folder of images. Returns the digest of the
+    An ensemble in place of the checkpoint predicts a folder of images. Returns the digest of the
     predictions. See ranzcr.stages.predict.
     """
     from pathlib import Path

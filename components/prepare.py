@@ -14,7 +14,7 @@ def prepare(
     code: str,
     dataset: dsl.Output[dsl.Dataset],
 ) -> str:
-    """Validate, deal folds, fill the image cache; returns the data set's digest.
+    """Validate the folder, deal folds, fill the image cache; returns the data set's digest.
 
     See ranzcr.stages.prepare.
     """

@@ -35,6 +35,6 @@ def train(
             devices=devices,
         )
     if not result.digest:
-        raise SystemExit  # one of several devices' processes: the first alone reports
+        raise SystemExit  # a helper process of several devices: only the first process reports
     checkpoint.metadata.update(digest=result.digest, experiment=experiment.name, fold=fold)
     return result.digest

@@ -1,4 +1,4 @@
-"""What one stage hands to the next, beside tables and models: one frozen class per file.
+"""Contracts between stages: one frozen class per file, beside the tables and models.
 
     metrics.json      CheckpointMetrics      train  -> predict, export
     evaluation.json   Evaluation             evaluate
@@ -9,7 +9,7 @@
     (any name).json   Candidate              register, fetch -> promote, monitor
     skipped.csv       SkippedImages          prepare
 
-"No value" is None, JSON's null: NaN and "" become None when a document is made or read. Unknown
+"No value" is None, JSON's null: NaN and "" become None when a document is created or read. Unknown
 keys are ignored, and a key that has a default may be missing in older files.
 """
 
@@ -44,7 +44,7 @@ Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "" e
 def check_dataset(path: Path | str, found: str | None, expected: str | None, stage: str) -> None:
     """Raise DataError if `path` was made from another data set than `expected`.
 
-    A digest that is not known is not compared. `stage` is the one that makes such a file.
+    An unknown digest is not compared. `stage` is the stage that makes such a file.
     """
     if found and expected and found != expected:
         raise DataError(
@@ -100,7 +100,7 @@ class EpochEntry(_Frozen):
 
 
 class CheckpointMetrics(Document):
-    """What is known about one trained fold."""
+    """The scores and settings of one trained fold."""
 
     FILE: ClassVar[str] = "metrics.json"
     STAGE: ClassVar[str] = "train"
@@ -217,12 +217,12 @@ class Parity(Document):
 
     @property
     def largest(self) -> float:
-        found = self.max_abs_diff
-        return max(found.values()) if isinstance(found, dict) else found
+        differences = self.max_abs_diff
+        return max(differences.values()) if isinstance(differences, dict) else differences
 
 
 class Candidate(Document):
-    """A registered candidate: `gate` is "pass" or "fail", `why` says what failed in one line."""
+    """A registered candidate: `gate` is "pass" or "fail"; `why` names the failed gates."""
 
     STAGE: ClassVar[str] = "register"
 
@@ -234,7 +234,7 @@ class Candidate(Document):
 
 
 class SoftLabelsDescription(Document):
-    """What soft_labels.parquet holds."""
+    """The content of soft_labels.parquet."""
 
     FILE: ClassVar[str] = "soft_labels.json"
     STAGE: ClassVar[str] = "pseudo"
@@ -285,6 +285,6 @@ def _unreadable(path: Path, stage: str, error: Exception) -> DataError:
     reason = ""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = f" ({where}: {first['msg'].lower()})" if where else f" ({first['msg'].lower()})"
+        key = ".".join(map(str, first["loc"]))
+        reason = f" ({key + ': ' if key else ''}{first['msg'].lower()})"
     return DataError(f"{path}: missing or damaged{reason}; make it with ranzcr {stage}")

@@ -1,4 +1,4 @@
-"""Predict output folders, as the models of each fold of an experiment would leave them."""
+"""Predict output folders, as the fold models of an experiment would write them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def write_folds(
         folder = root / f"{experiment}-{fold}"
         own = prepared.rows("train")[prepared.table["fold"].iloc[prepared.rows("train")] == fold]
         for name, rows in (("oof", own), ("test", prepared.rows("test"))):
-            known = np.maximum(prepared.targets(rows), 0)
-            logit = skill * known + rng.normal(size=known.shape) - 1
+            targets = np.maximum(prepared.targets(rows), 0)
+            logit = skill * targets + rng.normal(size=targets.shape) - 1
             origin = Origin(
                 experiment=experiment,
                 fold=fold,

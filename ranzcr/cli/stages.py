@@ -22,21 +22,26 @@ from ranzcr.cli.options import (
 )
 from ranzcr.errors import ConfigError
 
-group = typer.Typer()  # its commands stand at the top level
+group = typer.Typer()  # its commands are at the top level
+
+Prepared = Annotated[Path, typer.Option("--data", help="A prepared data set.")]
+Predicted = Annotated[list[Path], typer.Argument(help="What `ranzcr predict` wrote.")]
+Exported = Annotated[Path, typer.Argument(help="What `ranzcr export` wrote.")]
+Soft = Annotated[Path | None, typer.Option("--soft-labels", help="What `ranzcr pseudo` wrote.")]
 
 
 @group.command()
 def ingest(
     source: Annotated[str, typer.Argument(help="A folder, s3://bucket/prefix or kaggle:NAME.")],
-    out: Annotated[Path, typer.Argument(help="The competition folder to make.")],
+    out: Annotated[Path, typer.Argument(help="The competition folder to create.")],
     external: Annotated[
         list[str] | None, typer.Option("--external", help="A folder of unlabelled images. Repeat.")
     ] = None,
     images: Annotated[
-        bool, typer.Option("--images", help="The source is no competition: images alone.")
+        bool, typer.Option("--images", help="The source is a folder of images.")
     ] = False,
 ) -> None:
-    """Bring a competition folder in and name its content by a digest.
+    """Copy a competition folder and identify its content by a digest.
 
     Example: ranzcr ingest s3://bucket/ranzcr competition
     """
@@ -49,7 +54,7 @@ def ingest(
 @group.command()
 def prepare(
     competition: Annotated[Path, typer.Argument(help="A competition folder.")],
-    out: Annotated[Path, typer.Argument(help="The data set to make.")],
+    out: Annotated[Path, typer.Argument(help="The data set to create.")],
     size: Size = 512,
     folds: Folds = 5,
     seed: Seed = 0,
@@ -61,28 +66,28 @@ def prepare(
     """
     from ranzcr.stages import prepare as stage
 
-    done = stage.run(competition, out, size=size, folds=folds, seed=seed, skip_bad=skip_bad)
-    if done.joined:
-        (one, other, *_), patients = done.joined[0], sum(map(len, done.joined))
+    result = stage.run(competition, out, size=size, folds=folds, seed=seed, skip_bad=skip_bad)
+    if result.joined:
+        (first, second, *_), patients = result.joined[0], sum(map(len, result.joined))
         typer.echo(
-            f"{out}: {patients} patients share X-rays and are dealt as {len(done.joined)} "
-            f"({one} with {other}; see {out}/dataset.json)"
+            f"{out}: {patients} patients share X-rays and are dealt as {len(result.joined)} "
+            f"({first} with {second}; see {out}/dataset.json)"
         )
-    skipped = f", {done.skipped} skipped (see {out}/skipped.csv)" if done.skipped else ""
+    skipped = f", {result.skipped} skipped (see {out}/skipped.csv)" if result.skipped else ""
     typer.echo(
-        f"{out}: {done.train} train, {done.test} test, {done.external} external{skipped}; "
-        f"digest {done.digest[:12]}"
+        f"{out}: {result.train} train, {result.test} test, {result.external} external{skipped}; "
+        f"digest {result.digest[:12]}"
     )
 
 
 @group.command()
 def plan(
     experiments: Annotated[list[str], typer.Argument(help="Names or YAML files.")],
-    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
-    soft_labels: Annotated[Path | None, typer.Option("--soft-labels")] = None,
+    dataset: Prepared,
+    soft_labels: Soft = None,
     overrides: Override = None,
 ) -> None:
-    """Print what would be trained, one JSON line per experiment and fold.
+    """List the trainings of experiments, one JSON line per experiment and fold.
 
     Example: ranzcr plan smoke_a smoke_b --data dataset
     """
@@ -98,20 +103,18 @@ def plan(
 @group.command()
 def train(
     experiment: Annotated[str, typer.Argument(help="A name or a YAML file.")],
-    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
+    dataset: Prepared,
     fold: Annotated[int, typer.Option("--fold", help="The fold to validate on.")],
     output: Output,
-    soft_labels: Annotated[
-        Path | None, typer.Option("--soft-labels", help="What `ranzcr pseudo` wrote.")
-    ] = None,
+    soft_labels: Soft = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", help="Keeps the state of unfinished trainings."),
+        typer.Option("--resume", help="Folder for the state of unfinished trainings."),
     ] = None,
-    devices: Annotated[int, typer.Option("--devices", help="GPUs.")] = 1,
+    devices: Annotated[int, typer.Option("--devices", help="Number of GPUs.")] = 1,
     overrides: Override = None,
 ) -> None:
-    """Train one fold of an experiment; the checkpoint folder is the result.
+    """Train one fold of an experiment and write its checkpoint folder.
 
     Example: ranzcr train smoke_a --data dataset --fold 0 -o checkpoints/smoke_a-0
     """
@@ -150,11 +153,11 @@ def predict(
 
 @group.command()
 def evaluate(
-    predictions: Annotated[list[Path], typer.Argument(help="What `ranzcr predict` wrote.")],
-    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    predictions: Predicted,
+    dataset: Prepared,
     output: Output,
 ) -> None:
-    """Score experiments on their out-of-fold predictions and write it to the journal.
+    """Score experiments on their out-of-fold predictions and record it in the journal.
 
     Example: ranzcr evaluate predictions/smoke_a-* --data dataset -o evaluation
     """
@@ -167,8 +170,8 @@ def evaluate(
 
 @group.command()
 def pseudo(
-    predictions: Annotated[list[Path], typer.Argument(help="What `ranzcr predict` wrote.")],
-    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    predictions: Predicted,
+    dataset: Prepared,
     output: Output,
 ) -> None:
     """Turn predictions of fold models into fold-matched soft labels.
@@ -194,8 +197,8 @@ def blend(
 ) -> None:
     """Blend members with weights found on out-of-fold predictions, scored across folds.
 
-    With --data: evaluations in, a blend folder out, written to the journal.
-    With --labels: predictions files in, one blended file out.
+    With --data: evaluations in, a blend folder out, recorded in the journal.
+    With --labels: predictions files in, a blended file out.
 
     Example: ranzcr blend a.csv b.csv --labels train.csv --method weights -o blend.csv
     """
@@ -234,7 +237,7 @@ def score(
 
 
 def _auc(value: float | None) -> str:
-    """Four digits, or a dash where a label has not both classes."""
+    """Format with four digits, or a dash if there is no AUC."""
     return "-" if value is None else f"{value:.4f}"
 
 
@@ -256,9 +259,9 @@ def export(
 
 @group.command()
 def register(
-    ensemble: Annotated[Path, typer.Argument(help="What `ranzcr export` wrote.")],
+    ensemble: Exported,
     blend: Annotated[Path, typer.Option("--blend", help="The blend folder it comes from.")],
-    dataset: Annotated[Path, typer.Option("--data", help="The prepared data set.")],
+    dataset: Prepared,
     output: Output,
     gates: Gates = None,
     min_auc: MinAuc = None,
@@ -281,7 +284,7 @@ def promote(
     output: Output,
     why: Annotated[str, typer.Option("--why", help="For the ledger.")],
 ) -> None:
-    """Make a registered candidate the champion; where the server has roles, ask an approver to.
+    """Make a registered candidate the champion, or request it if the server has roles.
 
     Example: ranzcr promote candidate.json -o promotion.json --why "best CV so far"
     """
@@ -293,21 +296,21 @@ def promote(
 
 @group.command()
 def bundle(
-    ensemble: Annotated[Path, typer.Argument(help="What `ranzcr export` wrote.")],
+    ensemble: Exported,
     output: Output,
     competition: Annotated[
         Path | None, typer.Option("--competition", help="Run the bundle on its test images.")
     ] = None,
 ) -> None:
-    """Pack an ensemble for an offline Kaggle kernel, and try it.
+    """Pack an ensemble for an offline Kaggle kernel, and run it once.
 
     Example: ranzcr bundle ensemble --competition competition -o bundle
     """
     from ranzcr.stages import bundle as stage
 
     result = stage.run(ensemble, output, competition=competition)
-    made = f", submission {result.submission}" if result.submission else ""
-    typer.echo(f"{output}: digest {result.digest[:12]}{made}")
+    submission = f", submission {result.submission}" if result.submission else ""
+    typer.echo(f"{output}: digest {result.digest[:12]}{submission}")
 
 
 @group.command()
@@ -315,7 +318,7 @@ def fetch(
     version: VersionOrAlias,
     output: Output,
 ) -> None:
-    """Fetch a registered version: its ensemble, its blend and how it stands, into a folder.
+    """Fetch a registered version into a folder: its ensemble, its blend, its gates.
 
     Example: ranzcr fetch champion -o champion
     """
@@ -329,12 +332,12 @@ def fetch(
 @group.command()
 def monitor(
     model: Annotated[Path, typer.Argument(help="What `ranzcr fetch` wrote.")],
-    dataset: Annotated[Path, typer.Option("--data", help="A prepared data set.")],
+    dataset: Prepared,
     output: Output,
 ) -> None:
-    """Compare a data set with what a model learned from, and score the model on it.
+    """Compare a data set with that of a model's training, and score the model on it.
 
-    Exit code 2 where something is beyond its limit.
+    Exit code 2 if something is beyond its limit.
 
     Example: ranzcr monitor champion --data dataset -o report
     """

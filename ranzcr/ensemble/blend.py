@@ -37,7 +37,7 @@ def find(
     Args:
         method: a registered name, or the dotted path of a function.
         members: name -> (N, L) probabilities, rows as in `targets_NL`.
-        targets_NL: 1, 0, or below 0 / NaN where a row is left out for a label.
+        targets_NL: 1, 0, or below 0 / NaN if a row is left out for a label.
 
     Raises ConfigError for an unknown method, for a method that returns other things than weights,
     or for more members than "subset" can try.
@@ -113,7 +113,8 @@ def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(0)
     count = len(targets_NL)
     bags = (rng.integers(0, count, count) for _ in range(BAGS))
-    return np.mean([_greedy(members_ENL[:, rows], targets_NL[rows]) for rows in bags], axis=0)
+    searches = [_greedy(members_ENL[:, rows], targets_NL[rows]) for rows in bags]
+    return np.stack(searches).mean(axis=0)
 
 
 def _greedy(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:

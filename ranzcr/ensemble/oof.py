@@ -1,7 +1,7 @@
 """Combine the predictions of fold models: out-of-fold for train rows, else the mean over folds.
 
 A predict output folder has `oof.parquet` (its fold's own rows), and `test.parquet` and
-`external.parquet` where the data set has such rows. A folder of those folders is read too.
+`external.parquet` if the data set has such rows. A folder of those folders is read too.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ class Truth:
     """The labels and patients of N studies."""
 
     uids: np.ndarray  # (N,) of str
-    targets: np.ndarray  # (N, L) int8, 0 or 1; below 0 where a row is left out
-    patients: np.ndarray  # (N,) of str; "" where the table has no patients
+    targets: np.ndarray  # (N, L) int8, 0 or 1; below 0 if a row is left out
+    patients: np.ndarray  # (N,) of str; "" if the table has no patients
     schema: LabelSchema
 
     @property

@@ -32,7 +32,8 @@ class _Served(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image).sigmoid()
+        probability: Tensor = self.network(image).sigmoid()
+        return probability
 
 
 def export(network: Network, path: Path, *, image_size: int) -> None:

@@ -89,8 +89,8 @@ def blend_files(
 ) -> Blended:
     """Blend plain predictions files of the same labelled studies; `out` gets the blend.
 
-    The written blend is cross-fitted over folds of patients dealt here, so that `out` can be
-    scored on the same labels. The result has the weights for new images.
+    The written blend is cross-fitted over new folds of patients, so that `out` can be scored on
+    the same labels. The result has the weights for new images.
 
     Raises DataError if the files' studies differ or one has no labels.
     """

@@ -67,7 +67,7 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
         evaluation = Evaluation(scores)
         evaluation.write(beside)
     digest = hash_json([evaluation.to_json(), oof.content_digest(written)])
-    return EvaluateResult(Path(out), digest, {name: one.cv_auc for name, one in scores.items()})
+    return EvaluateResult(Path(out), digest, {name: score.cv_auc for name, score in scores.items()})
 
 
 def truth_of(prepared: Dataset) -> Truth:

@@ -87,7 +87,7 @@ def _by_experiment(checkpoints: Sequence[Path], digest: str) -> dict[str, _Folds
         if other != path:
             raise DataError(
                 f"{path}: also fold {metrics.fold} of {metrics.experiment}, as {other}; "
-                "give one of them"
+                "leave one of them out"
             )
         grouped.setdefault(metrics.experiment, {})[path] = metrics
     return grouped

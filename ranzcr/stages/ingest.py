@@ -58,7 +58,8 @@ def run(
 def source_of(folder: Path) -> str:
     """Return the source of an ingested folder; the folder itself if it was not ingested."""
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["source"].rstrip("/")
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return str(record["source"]).rstrip("/")
     except (OSError, ValueError, KeyError):
         return str(folder)
 

@@ -38,7 +38,7 @@ def run(models: Sequence[Path], data: Path, out: Path, *, tta: str | None = None
         models: checkpoint folders; several are averaged. Or one ensemble, as export wrote it.
         data: a prepared data set, or a plain folder of images.
         out: with one model and a data set, a folder: oof.parquet (the fold's rows), test.parquet
-            and external.parquet where there are such rows. Else a .parquet or .csv file: all
+            and external.parquet if there are such rows. Else a .parquet or .csv file: all
             images of the folder, or the data set's test rows. With an ensemble, which predicts a
             folder of images, `out` may be a folder too and gets submission.csv.
         tta: none or flip; None takes the setting of each model's experiment.
@@ -138,7 +138,7 @@ def _mean(
     models: Sequence[Loaded], images_NSS: np.ndarray, rows: np.ndarray, tta: str | None
 ) -> np.ndarray:
     parts = [_predict(model, images_NSS, rows, tta, model.experiment.name) for model in models]
-    return np.mean(parts, axis=0)
+    return np.stack(parts).mean(axis=0)
 
 
 def _predict(

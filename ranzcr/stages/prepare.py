@@ -65,7 +65,7 @@ def run(
         skip_bad: leave out images that are missing or damaged and list them in
             `out`/skipped.csv; otherwise the first one is a DataError.
 
-    Raises DataError for a bad table or image, ConfigError for too many folds, OutputError where
+    Raises DataError for a bad table or image, ConfigError for too many folds, OutputError if
     `out` is something else.
     """
     folder, out = Path(folder), Path(out)

@@ -1,4 +1,4 @@
-"""A candidate that passed its gates -> the champion, or a request where others approve."""
+"""A candidate that passed its gates -> the champion, or a request if others must approve."""
 
 from __future__ import annotations
 

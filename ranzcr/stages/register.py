@@ -11,7 +11,7 @@ from ranzcr.documents import Blend, Candidate, Ensemble, Parity
 from ranzcr.errors import DataError
 from ranzcr.inference import latency
 from ranzcr.registry import gate_rules, judging, registry
-from ranzcr.registry.gate_rules import Rules
+from ranzcr.registry.gate_rules import Rules as Rules
 from ranzcr.registry.judging import Measurements
 from ranzcr.stages.evaluate import truth_of
 from ranzcr.tracking import context
@@ -31,7 +31,7 @@ def run(
         rules: the settings of the gates; None takes the packaged ones.
 
     The same ensemble is registered once; a second call judges it again, since the champion may be
-    another one. A waiver still counts if the finding is no worse. Raises DataError if the three do
+    another one. A waiver still counts if the finding is not worse. Raises DataError if the three do
     not belong together, TrackingError if MLflow refuses or does not know the run of the blend.
     """
     blended = Blend.read(blend)

@@ -157,7 +157,8 @@ def _metrics(
 
 def _held_out(data: Dataset, result: FitResult) -> np.ndarray:
     """Return the rows of the data set that `result.oof` predicts, in its order."""
-    return pd.Index(data.table[UID]).get_indexer(pd.Index(result.oof.uids))
+    rows: np.ndarray = pd.Index(data.table[UID]).get_indexer(pd.Index(result.oof.uids))
+    return rows
 
 
 def _examples(data: Dataset, result: FitResult, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Is a submission.csv what the competition takes?"""
+"""The check of a submission.csv against the rules of the competition."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ranzcr.labels import UID
 
 
 def validate(submission_csv: Path | str, sample_csv: Path | str) -> int:
-    """Compare a submission with sample_submission.csv; returns its number of studies.
+    """Compare a submission with sample_submission.csv; return its number of studies.
 
     The columns must be the sample's in its order, the studies the sample's in any order, each
-    once, and each value a probability. Raises DataError for the first thing that is wrong.
+    once, and each value a probability. Raises DataError for the first problem.
     """
     submission, sample = _read(submission_csv), _read(sample_csv)
     _check_columns(submission_csv, list(submission.columns), list(sample.columns))
@@ -35,38 +35,38 @@ def _read(path: Path | str) -> pd.DataFrame:
     return table
 
 
-def _check_columns(path: Path | str, found: list[str], expected: list[str]) -> None:
-    if found == expected:
+def _check_columns(path: Path | str, columns: list[str], expected: list[str]) -> None:
+    if columns == expected:
         return
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in columns]
+    unknown = [name for name in columns if name not in expected]
     if missing:
         problem = f"missing column {', '.join(missing)}"
     elif unknown:
         problem = f"unknown column {', '.join(unknown)}"
     else:
-        first = next(place for place in range(len(found)) if found[place] != expected[place])
-        problem = f"column {first + 1} is {found[first]}, expected {expected[first]}"
+        first = next(index for index in range(len(columns)) if columns[index] != expected[index])
+        problem = f"column {first + 1} is {columns[first]}, expected {expected[first]}"
     raise DataError(f"{path}: {problem}; keep the columns of sample_submission.csv in their order")
 
 
-def _check_studies(path: Path | str, found: pd.Series, expected: pd.Series) -> None:
-    repeated = found[found.duplicated()]
+def _check_studies(path: Path | str, uids: pd.Series, expected: pd.Series) -> None:
+    repeated = uids[uids.duplicated()]
     if len(repeated):
         raise DataError(
             f"{path}: {repeated.iloc[0]} appears more than once; keep one row per study"
         )
-    missing = expected[~expected.isin(found)]
+    missing = expected[~expected.isin(uids)]
     if len(missing):
         raise DataError(
             f"{path}: {len(missing)} studies of sample_submission.csv are missing, "
-            f"{missing.iloc[0]} among them; predict them"
+            f"e.g. {missing.iloc[0]}; predict them"
         )
-    unknown = found[~found.isin(expected)]
+    unknown = uids[~uids.isin(expected)]
     if len(unknown):
         raise DataError(
             f"{path}: {len(unknown)} studies are not in sample_submission.csv, "
-            f"{unknown.iloc[0]} among them; leave them out"
+            f"e.g. {unknown.iloc[0]}; leave them out"
         )
 
 

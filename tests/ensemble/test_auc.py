@@ -22,11 +22,11 @@ ROWS = st.integers(2, 40).flatmap(
 @given(ROWS)
 def test_equals_scikit_learn_also_with_ties(rows):
     targets, scores = rows
-    for label, found in enumerate(label_aucs(targets, scores)):
+    for label, auc in enumerate(label_aucs(targets, scores)):
         if len(set(targets[:, label])) < 2:
-            assert np.isnan(found)
+            assert np.isnan(auc)
         else:
-            assert found == pytest.approx(roc_auc_score(targets[:, label], scores[:, label]))
+            assert auc == pytest.approx(roc_auc_score(targets[:, label], scores[:, label]))
 
 
 @settings(max_examples=50, deadline=None)

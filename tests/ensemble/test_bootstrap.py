@@ -44,7 +44,7 @@ def test_a_wider_level_gives_a_wider_interval(studies):
 
 
 def test_rows_of_one_patient_count_together(studies):
-    """Copies of every row say nothing new when they are known to be of the same patients."""
+    """Copies of every row add no information if they belong to the same patients."""
     targets, scores = (np.tile(part, (4, 1)) for part in (studies.targets, studies.members["good"]))
     honest = np.subtract(*interval(targets, scores, np.tile(studies.patients, 4), 300))
     blind = np.subtract(*interval(targets, scores, np.arange(len(targets)), 300))

@@ -43,10 +43,10 @@ def test_a_row_without_a_label_is_left_out_and_a_label_without_rows_too():
 def test_it_is_between_0_and_1_and_needs_no_order(rows, seed):
     rng = np.random.default_rng(seed)
     values, targets = rng.random((rows, 2)), rng.integers(0, 2, (rows, 2))
-    found = calibration_error(targets, values)
-    assert 0 <= found <= 1
+    error = calibration_error(targets, values)
+    assert 0 <= error <= 1
     order = rng.permutation(rows)
-    assert calibration_error(targets[order], values[order]) == pytest.approx(found)
+    assert calibration_error(targets[order], values[order]) == pytest.approx(error)
 
 
 def test_real_blends_are_within_the_packaged_limit_and_ranks_are_not(real_data):

@@ -74,8 +74,8 @@ def test_folders_files_and_folders_of_folders_are_read(tmp_path):
     part(1).write(tmp_path / "all" / "fold1" / "oof.parquet")
     part(2).write(tmp_path / "alone.parquet")
     paths = [tmp_path / "all", tmp_path / "alone.parquet"]
-    found = oof.read_all(paths, "oof", SCHEMA, "d")
-    assert [p.origin.fold for p in found["exp"]] == [0, 1, 2]
+    grouped = oof.read_all(paths, "oof", SCHEMA, "d")
+    assert [p.origin.fold for p in grouped["exp"]] == [0, 1, 2]
     assert oof.read_all(paths, "test", SCHEMA, "d") == {}
 
 

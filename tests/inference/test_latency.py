@@ -1,4 +1,4 @@
-"""Seconds per image: measured, and not for ever."""
+"""Seconds per image, measured within a limit of time."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ IMAGES = np.zeros((3, 64, 64), np.uint8)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Makes each image take as long as it is told, and counts them."""
+    """Make each image take the given seconds, and count the images."""
 
     def make(*seconds):
         ticks = iter([tick for second in seconds for tick in (0.0, second)])

@@ -55,9 +55,9 @@ def test_many_files_are_predicted_in_order(ensemble, photo):
     other = photo.with_name("other.png")
     cv2.imwrite(str(other), np.zeros((64, 64), np.uint8))
     opened = runtime.load(ensemble)
-    found = runtime.predict_files(opened, [photo] * 20 + [other])
-    assert np.allclose(found[:20], found[0], atol=1e-6)
-    assert np.allclose(found[20], runtime.predict_files(opened, [other])[0], atol=1e-6)
+    values = runtime.predict_files(opened, [photo] * 20 + [other])
+    assert np.allclose(values[:20], values[0], atol=1e-6)
+    assert np.allclose(values[20], runtime.predict_files(opened, [other])[0], atol=1e-6)
     assert runtime.predict_files(opened, []).shape == (0, 2)
 
 

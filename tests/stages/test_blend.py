@@ -31,14 +31,14 @@ def evaluated(tmp_path_factory, dataset):
 def test_the_blend_folder_says_what_was_found(evaluated, dataset, tmp_path):
     result = blend.run([evaluated.path], dataset, tmp_path / "blend")
     prepared = Dataset.open(dataset)
-    told = json.loads((tmp_path / "blend" / "blend.json").read_text())
-    assert sum(told["weights"].values()) == pytest.approx(1)
-    assert told["members"] == ["good", "weak"]
-    assert told["member_cv"] == pytest.approx(evaluated.cv)
-    assert told["cv_auc_lo"] <= told["cv_auc"] <= told["cv_auc_hi"]
+    written = json.loads((tmp_path / "blend" / "blend.json").read_text())
+    assert sum(written["weights"].values()) == pytest.approx(1)
+    assert written["members"] == ["good", "weak"]
+    assert written["member_cv"] == pytest.approx(evaluated.cv)
+    assert written["cv_auc_lo"] <= written["cv_auc"] <= written["cv_auc_hi"]
     oof = predictions.read(tmp_path / "blend" / "oof.parquet", prepared.schema)
     auc = macro_auc(prepared.targets(prepared.rows("train")), oof.values)
-    assert result.cv_auc == told["cv_auc"] == pytest.approx(auc)
+    assert result.cv_auc == written["cv_auc"] == pytest.approx(auc)
     assert oof.origin.members == ("good", "weak")
     assert (tmp_path / "blend" / "members.png").stat().st_size > 1000
 
@@ -56,8 +56,8 @@ def test_members_from_several_rounds_are_blended(evaluated, dataset, tmp_path):
     more = write_folds(tmp_path, dataset, "student", skill=2, seed=5)
     second = evaluate.run(more, dataset, tmp_path / "second")
     blend.run([evaluated.path, second.path], dataset, tmp_path / "blend")
-    told = json.loads((tmp_path / "blend" / "blend.json").read_text())
-    assert told["members"] == ["good", "weak", "student"]
+    written = json.loads((tmp_path / "blend" / "blend.json").read_text())
+    assert written["members"] == ["good", "weak", "student"]
 
 
 def test_the_digest_follows_content(evaluated, dataset, tmp_path):
@@ -77,8 +77,8 @@ def test_a_member_without_test_predictions_is_named(evaluated, dataset, tmp_path
 
 def test_it_is_a_row_of_the_journal(evaluated, dataset, tmp_path, journal):
     result = blend.run([evaluated.path], dataset, tmp_path / "blend")
-    told = json.loads((tmp_path / "blend" / "blend.json").read_text())
-    run = journal.get_run(told["run_id"])
+    written = json.loads((tmp_path / "blend" / "blend.json").read_text())
+    run = journal.get_run(written["run_id"])
     assert run.data.tags["kind"] == "ensemble"
     assert run.data.tags["members"] == "good,weak"
     assert run.data.metrics["cv_auc"] == pytest.approx(result.cv_auc)

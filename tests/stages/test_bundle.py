@@ -48,8 +48,8 @@ def test_the_kernel_makes_the_blends_submission(competition, ensemble, blend, tm
 def test_the_manifest_has_every_file_of_the_bundle(ensemble, tmp_path):
     result = bundle.run(ensemble, tmp_path / "out")
     manifest = json.loads((result.path / "MANIFEST.json").read_text())
-    found = {p.relative_to(result.path).as_posix() for p in result.path.rglob("*") if p.is_file()}
-    assert set(manifest) == found - {"MANIFEST.json"}
+    files = {p.relative_to(result.path).as_posix() for p in result.path.rglob("*") if p.is_file()}
+    assert set(manifest) == files - {"MANIFEST.json"}
     assert {"kernel.py", "ensemble.json", "README.md", "requirements.txt"} < set(manifest)
     assert all(hash_file(result.path / file) == sha for file, sha in manifest.items())
     assert result.submission is None

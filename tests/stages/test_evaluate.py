@@ -35,9 +35,9 @@ def test_every_experiment_is_put_together_and_scored(folds, dataset, tmp_path):
     result = evaluate.run(folds, dataset, tmp_path / "out")
     prepared = Dataset.open(dataset)
     rows = prepared.rows("train")
-    told = read_json(tmp_path / "out" / "evaluation.json")
-    assert list(told) == ["good", "weak"]
-    for name, scores in told.items():
+    written = read_json(tmp_path / "out" / "evaluation.json")
+    assert list(written) == ["good", "weak"]
+    for name, scores in written.items():
         whole = predictions.read(tmp_path / "out" / name / "oof.parquet", prepared.schema)
         assert list(whole.uids) == list(prepared.table[UID].iloc[rows])
         assert scores["cv_auc"] == pytest.approx(macro_auc(prepared.targets(rows), whole.values))

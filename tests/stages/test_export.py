@@ -46,8 +46,8 @@ def test_an_ensemble_folder_predicts_what_its_models_do(models, blend, competiti
         path = predict.run(members, competition / "test", tmp_path / f"{weight}.csv").path
         expected = expected + weight * predictions.read(path).values
     files = [competition / "test" / f"{uid}.jpg" for uid in predictions.read(path).uids]
-    found = runtime.predict_files(runtime.load(result.path), files)
-    assert np.allclose(found, expected, atol=1e-4)
+    predicted = runtime.predict_files(runtime.load(result.path), files)
+    assert np.allclose(predicted, expected, atol=1e-4)
 
 
 def test_only_weighted_members_are_exported_and_each_is_checked(models, blend, tmp_path):

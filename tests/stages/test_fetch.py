@@ -28,8 +28,8 @@ def test_what_is_fetched_is_what_was_registered(run, dataset, tmp_path):
     assert (result.candidate.version, result.candidate.gate) == (version, "pass")
     assert result.image_size == 64
     for folder in ("ensemble", "blend"):
-        fetched, made = tmp_path / "fetched" / folder, tmp_path / "made" / folder
-        assert hash_folder(fetched) == hash_folder(made)
+        fetched, registered = (tmp_path / name / folder for name in ("fetched", "made"))
+        assert hash_folder(fetched) == hash_folder(registered)
     written = json.loads((tmp_path / "fetched" / "candidate.json").read_text())
     assert written == json.loads((tmp_path / "made" / "candidate.json").read_text())
 

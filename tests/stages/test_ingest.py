@@ -110,7 +110,7 @@ def test_without_kaggle_s_command_one_line_says_how(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kaggle(source, tmp_path, monkeypatch) -> Path:
-    """A `kaggle` command that leaves an archive of `source` where it is told to."""
+    """A `kaggle` command that leaves an archive of `source` where it should."""
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
     program = tmp_path / "bin" / "kaggle"
     program.parent.mkdir()

@@ -1,4 +1,4 @@
-"""monitor: a data set of today beside the model in use."""
+"""monitor: a new data set compared with that of the champion."""
 
 import json
 import shutil
@@ -38,8 +38,8 @@ def changed(competition, tmp_path):
         folder = shutil.copytree(competition, tmp_path / "changed")
         table = pd.read_csv(folder / "train.csv", dtype=str)
         edit(folder, table).to_csv(folder / "train.csv", index=False)
-        prepare.run(folder, tmp_path / "today", size=size, folds=3, seed=0)
-        return tmp_path / "today"
+        prepare.run(folder, tmp_path / "new", size=size, folds=3, seed=0)
+        return tmp_path / "new"
 
     return _changed
 
@@ -48,13 +48,13 @@ def report(tmp_path):
     return json.loads((tmp_path / "report" / "monitor.json").read_text())
 
 
-def test_the_data_that_it_learned_from_has_no_finding(run, dataset, tmp_path):
+def test_the_data_of_the_training_has_no_finding(run, dataset, tmp_path):
     result = run(dataset)
     assert result.findings == ()
-    told = report(tmp_path)
-    assert set(told["drift"].values()) == {0.0}
-    assert told["studies"] == {"out_of_fold": 24, "new": 0, "left_out": 0, "gone": 0}
-    assert told["cv_auc"] == 1.0
+    monitored = report(tmp_path)
+    assert set(monitored["drift"].values()) == {0.0}
+    assert monitored["studies"] == {"out_of_fold": 24, "new": 0, "left_out": 0, "gone": 0}
+    assert monitored["cv_auc"] == 1.0
 
 
 def test_labels_that_have_changed_are_found_and_lower_the_score(run, changed, tmp_path):
@@ -70,8 +70,8 @@ def test_labels_that_have_changed_are_found_and_lower_the_score(run, changed, tm
     assert report(tmp_path)["findings"] == list(findings)
 
 
-def test_a_new_study_counts_where_its_patient_is_new_alone(run, changed, tmp_path):
-    """Of a known patient the model would know too much."""
+def test_a_new_study_counts_only_if_its_patient_is_new(run, changed, tmp_path):
+    """The model was trained on the other studies of a known patient."""
 
     def edit(folder, table):
         known, other = table.iloc[0].copy(), table.iloc[1].copy()

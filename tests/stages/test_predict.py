@@ -37,8 +37,8 @@ def test_a_fold_model_predicts_its_own_rows_and_the_test_rows(models, dataset, t
 
 def test_without_flips_predictions_are_those_of_training(models, dataset, tmp_path):
     result = predict.run(models[:1], dataset, tmp_path / "plain", tta="none")
-    found = predictions.read(result.path / "oof.parquet").values
-    assert np.allclose(found, predictions.read(models[0] / "oof.parquet").values, atol=1e-5)
+    values = predictions.read(result.path / "oof.parquet").values
+    assert np.allclose(values, predictions.read(models[0] / "oof.parquet").values, atol=1e-5)
     flipped = predict.run(models[:1], dataset, tmp_path / "flipped")
     assert flipped.digest != result.digest
 
@@ -57,8 +57,8 @@ def test_a_folder_of_images_gives_what_the_data_set_gave(models, dataset, compet
     of_folder = predict.run(models, competition / "test", tmp_path / "images.csv")
     of_dataset = predict.run(models, dataset, tmp_path / "dataset.parquet")
     expected = predictions.read(of_dataset.path)
-    found = predictions.read(of_folder.path).aligned(expected.uids)
-    assert np.allclose(found.values, expected.values, atol=1e-5)
+    predicted = predictions.read(of_folder.path).aligned(expected.uids)
+    assert np.allclose(predicted.values, expected.values, atol=1e-5)
 
 
 def test_another_data_set_is_refused(models, competition, tmp_path):
@@ -113,10 +113,10 @@ def ensemble(tmp_path):
 def test_an_ensemble_predicts_a_folder_of_images(ensemble, competition, tmp_path):
     into_folder = predict.run([ensemble], competition / "test", tmp_path / "out")
     assert into_folder.files == ("submission.csv",)
-    found = predictions.read(tmp_path / "out" / "submission.csv")
-    paths = [competition / "test" / f"{uid}.jpg" for uid in found.uids]
+    predicted = predictions.read(tmp_path / "out" / "submission.csv")
+    paths = [competition / "test" / f"{uid}.jpg" for uid in predicted.uids]
     expected = runtime.predict_files(runtime.load(ensemble), paths)
-    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+    np.testing.assert_allclose(predicted.values, expected, atol=1e-6)
     predict.run([ensemble], competition / "test", tmp_path / "one.parquet")
     assert predictions.read(tmp_path / "one.parquet").origin.members == ("exp0",)
 

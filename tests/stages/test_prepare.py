@@ -84,8 +84,8 @@ def test_patients_who_share_an_xray_are_dealt_as_one(folder, twins, tmp_path):
 def test_joined_patients_keep_their_ids(folder, twins, tmp_path):
     prepare.run(folder, tmp_path / "out", size=32, folds=3)
     table = Dataset.open(tmp_path / "out").table.query("split == 'train'")
-    given = pd.read_csv(folder / "train.csv", dtype=str).set_index(UID)[PATIENT]
-    assert list(table[PATIENT]) == list(given[table[UID]])
+    patients = pd.read_csv(folder / "train.csv", dtype=str).set_index(UID)[PATIENT]
+    assert list(table[PATIENT]) == list(patients[table[UID]])
 
 
 def test_the_command_says_in_one_line_who_was_joined_on_a_second_run_too(folder, twins, tmp_path):

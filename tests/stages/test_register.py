@@ -12,12 +12,12 @@ from ranzcr.tracking import server as mlflow_server
 
 @pytest.fixture
 def run(journal, ensemble_folder, blend, dataset, tmp_path):
-    """Register, under another bound of the CV where one is given."""
+    """Register, with another bound of the CV if given."""
 
     def _run(min_auc=None, **more):
         out = tmp_path / "candidate.json"
-        told = {"blend": blend, "dataset": dataset, "rules": gate_rules.load(min_auc=min_auc)}
-        return register.run(ensemble_folder, out, **{**told, **more})
+        options = {"blend": blend, "dataset": dataset, "rules": gate_rules.load(min_auc=min_auc)}
+        return register.run(ensemble_folder, out, **{**options, **more})
 
     return _run
 
@@ -60,8 +60,8 @@ def test_a_candidate_that_failed_passes_when_judged_anew_by_a_lower_bound(run, j
 
 
 def test_an_export_of_another_blend_is_refused(run, blend, tmp_path):
-    told = json.loads((blend / "blend.json").read_text())
-    (blend / "blend.json").write_text(json.dumps({**told, "digest": "other"}))
+    document = json.loads((blend / "blend.json").read_text())
+    (blend / "blend.json").write_text(json.dumps({**document, "digest": "other"}))
     with pytest.raises(DataError, match="was not exported from"):
         run()
     assert not (tmp_path / "candidate.json").exists()

@@ -93,9 +93,9 @@ def test_the_table_has_the_columns_and_studies_of_the_sample(
     kernel.main(
         ["--images", str(images), "--sample", str(tmp_path / "sample.csv"), "--output", str(output)]
     )
-    found = pd.read_csv(output)
-    assert list(found.columns) == [UID, "c", "a"]
-    assert list(found[UID]) == ["s3", "s0", "gone"]
+    table = pd.read_csv(output)
+    assert list(table.columns) == [UID, "c", "a"]
+    assert list(table[UID]) == ["s3", "s0", "gone"]
     printed = capsys.readouterr().out
     assert "gone: there is no such image" in printed
     assert "3 studies, 1 without a readable image" in printed

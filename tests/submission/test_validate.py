@@ -35,11 +35,11 @@ def test_a_good_submission_passes_in_any_order_of_studies(check):
         (lambda t: t.assign(c=0), "s.csv: unknown column c; keep the columns"),
         (lambda t: t[[UID, "b", "a"]], "s.csv: column 2 is b, expected a; keep the columns"),
         (lambda t: t[["a", "b"]], "s.csv: no column StudyInstanceUID; found a, b"),
-        (lambda t: t[:2], "s.csv: 1 studies of sample_submission.csv are missing, 1.3 among"),
+        (lambda t: t[:2], "s.csv: 1 studies of sample_submission.csv are missing, e.g. 1.3"),
         (lambda t: pd.concat([t, t[:1]]), "s.csv: 1.2 appears more than once"),
         (
             lambda t: pd.concat([t, t[:1].assign(**{UID: "9"})]),
-            "s.csv: 1 studies are not in sample_submission.csv, 9 among them",
+            "s.csv: 1 studies are not in sample_submission.csv, e.g. 9",
         ),
         (lambda t: t.assign(b=[0, 1.5, 0]), "s.csv: 1.10 has 1.5 for b; expected a probability"),
         (lambda t: t.assign(b=[0, None, 0]), "s.csv: 1.10 has nan for b; expected a probability"),
