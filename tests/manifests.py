@@ -1,4 +1,4 @@
-"""The manifests as kustomize renders them, and what the tests look for in them."""
+"""The manifests as kustomize renders them, and ways to find objects and pods in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kube
 
 @cache
 def render(overlay: str) -> tuple[Object, ...]:
-    """All objects of `kubectl kustomize k8s/overlays/<overlay>`. Needs kubectl, and no network."""
+    """Return all objects of `kubectl kustomize k8s/overlays/<overlay>`; needs no network."""
     done = subprocess.run(
         ["kubectl", "kustomize", str(K8S / "overlays" / overlay)],
         check=False,
@@ -35,37 +35,37 @@ def render(overlay: str) -> tuple[Object, ...]:
 
 
 def name_of(thing: Object) -> str:
-    """As kubectl writes it: Deployment/mlflow."""
+    """Return a name as kubectl writes it: Deployment/mlflow."""
     return f"{thing['kind']}/{thing['metadata']['name']}"
 
 
 def find(objects: Sequence[Object], name: str) -> Object:
-    """The object of that name, such as Deployment/mlflow."""
-    (found,) = [thing for thing in objects if name_of(thing) == name]
-    return found
+    """Return the object of a name such as Deployment/mlflow."""
+    (thing,) = [thing for thing in objects if name_of(thing) == name]
+    return thing
 
 
 @dataclass(frozen=True)
 class Pods:
-    """What an object makes pods of: its name, their namespace, labels and spec."""
+    """The pods that an object creates: its name, their namespace, labels and spec."""
 
     name: str
     namespace: str
     labels: dict[str, str]
     spec: Object
-    serves: bool  # until it is stopped, rather than to an end
+    serves: bool  # runs until it is stopped, unlike a Job
 
     @property
     def containers(self) -> list[Object]:
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
 
     def container(self, name: str) -> Object:
-        (found,) = [each for each in self.containers if each["name"] == name]
-        return found
+        (container,) = [each for each in self.containers if each["name"] == name]
+        return container
 
 
 def pods(objects: Sequence[Object]) -> Iterator[Pods]:
-    """The pods that the objects ask for."""
+    """Yield the pods that the objects create."""
     for thing in objects:
         template = _template(thing)
         if template:
@@ -79,16 +79,16 @@ def pods(objects: Sequence[Object]) -> Iterator[Pods]:
 
 
 def pods_of(objects: Sequence[Object], name: str) -> Pods:
-    """The pods of one object, such as Deployment/mlflow."""
-    (found,) = [each for each in pods(objects) if each.name == name]
-    return found
+    """Return the pods of one object, such as Deployment/mlflow."""
+    (each,) = [each for each in pods(objects) if each.name == name]
+    return each
 
 
 def _template(thing: Object) -> Object | None:
     spec = thing.get("spec", {})
     if thing["kind"] == "CronJob":
         return spec["jobTemplate"]["spec"]["template"]
-    if thing["kind"] == "InferenceService":  # KServe puts the label on its pods
+    if thing["kind"] == "InferenceService":  # KServe sets the label on its pods
         label = {"serving.kserve.io/inferenceservice": thing["metadata"]["name"]}
         return {"metadata": {"labels": label}, "spec": spec["predictor"]}
     return spec.get("template") if thing["kind"] in _WITH_TEMPLATE else None

@@ -1,4 +1,4 @@
-"""What every manifest must keep to; each rule gives its breaches, one line each."""
+"""The rules for every manifest; each yields its violations, one line each."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ CLUSTER_SCOPED = {
     *("Namespace", "ClusterRole", "ClusterRoleBinding", "ClusterQueue", "ResourceFlavor"),
     *("NodePool", "EC2NodeClass"),
 }
-# Made by KFP in the namespaces that it runs pipelines in.
+# KFP creates it in the namespaces where it runs pipelines.
 _BY_KFP = {"mlpipeline-minio-artifact"}
 _SECRET = re.compile(r"password|secret|token|access_key|api_?key|credential", re.IGNORECASE)
 _PASSWORD_IN_URI = re.compile(r"://[^/\s:@]+:[^/\s@$]+@")
 
 
 def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
-    """A digest, never a tag: what was tested is what runs."""
+    """Images have a digest, never a tag, so that what was tested is what runs."""
     for each, container in _containers(objects):
         if not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):
             yield f"{each.name}: image {container['image']} has no digest"
 
 
 def resources_are_set(objects: Sequence[Object]) -> Iterator[str]:
-    """Requests and limits of CPU and memory."""
+    """Containers have requests and limits of CPU and memory."""
     for each, container in _containers(objects):
         for kind in ("requests", "limits"):
             missing = {"cpu", "memory"} - container.get("resources", {}).get(kind, {}).keys()
@@ -37,7 +37,7 @@ def resources_are_set(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def pods_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
-    """Kubernetes' Pod Security Standard `restricted`, as far as a pod's own settings go."""
+    """Pods meet the Pod Security Standard `restricted`, as far as their own settings go."""
     for each in pods(objects):
         context = each.spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or context.get("runAsUser") == 0:
@@ -49,11 +49,11 @@ def pods_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{each.name}: {key}"
         for volume in each.spec.get("volumes", []):
             if "hostPath" in volume:
-                yield f"{each.name}: volume {volume['name']} is of the node"
+                yield f"{each.name}: volume {volume['name']} is a folder of the node"
 
 
 def containers_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
-    """The same of a container; and its root file system is read-only."""
+    """Containers meet it too, and their root file system is read-only."""
     for each, container in _containers(objects):
         context = container.get("securityContext", {})
         capabilities = context.get("capabilities", {})
@@ -69,7 +69,7 @@ def containers_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def scratch_is_bounded(objects: Sequence[Object]) -> Iterator[str]:
-    """A full emptyDir ends its pod, not the node."""
+    """Every emptyDir has a size limit: a full one must stop its pod, not the node."""
     for each in pods(objects):
         for volume in each.spec.get("volumes", []):
             if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
@@ -77,7 +77,7 @@ def scratch_is_bounded(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def services_are_probed(objects: Sequence[Object]) -> Iterator[str]:
-    """What serves says when it is ready, alive and started."""
+    """Servers have probes for ready, alive and started."""
     for each in pods(objects):
         for container in each.spec["containers"] if each.serves else []:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -86,26 +86,26 @@ def services_are_probed(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def tokens_are_not_mounted(objects: Sequence[Object]) -> Iterator[str]:
-    """None of our own pods calls the Kubernetes API."""
+    """Pods have no token, because none of ours calls the Kubernetes API."""
     for each in pods(objects):
         if each.spec.get("automountServiceAccountToken") is not False:
             yield f"{each.name}: has a token of its service account"
 
 
 def pods_have_a_network_policy(objects: Sequence[Object]) -> Iterator[str]:
-    """All is denied in the namespace, and a policy says what each kind of pod may do."""
+    """The namespace denies all traffic, and a policy says what each kind of pod may do."""
     policies = [thing for thing in objects if thing["kind"] == "NetworkPolicy"]
     for each in pods(objects):
-        ours = [it for it in policies if it["metadata"]["namespace"] == each.namespace]
-        if not any(_denies_all(policy["spec"]) for policy in ours):
+        local = [it for it in policies if it["metadata"]["namespace"] == each.namespace]
+        if not any(_denies_all(policy["spec"]) for policy in local):
             yield f"{each.name}: namespace {each.namespace} denies nothing by default"
-        own = [policy for policy in ours if policy["spec"]["podSelector"]]
-        if not any(_selects(policy["spec"]["podSelector"], each.labels) for policy in own):
+        selectors = [policy["spec"]["podSelector"] for policy in local]
+        if not any(_selects(selector, each.labels) for selector in selectors if selector):
             yield f"{each.name}: no network policy selects it"
 
 
 def secrets_have_no_values(objects: Sequence[Object]) -> Iterator[str]:
-    """Values come from a vault or from hand, never from the repository."""
+    """Secrets get their values from a vault or by hand, never from the repository."""
     for thing in objects:
         if thing["kind"] == "Secret" and (thing.get("data") or thing.get("stringData")):
             yield f"{name_of(thing)}: has values"
@@ -115,7 +115,7 @@ def secrets_have_no_values(objects: Sequence[Object]) -> Iterator[str]:
         if thing["kind"] == "ConfigMap":
             for key in thing.get("data", {}):
                 if _SECRET.search(key):
-                    yield f"{name_of(thing)}: {key} belongs into a Secret"
+                    yield f"{name_of(thing)}: {key} belongs in a Secret"
     for each, container in _containers(objects):
         for variable in container.get("env", []):
             if "value" in variable and _SECRET.search(variable["name"]):
@@ -123,35 +123,35 @@ def secrets_have_no_values(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def references_exist(objects: Sequence[Object]) -> Iterator[str]:
-    """What a pod or a binding names is made here; Secrets by the vault's operator or by hand."""
-    made = {(it["metadata"].get("namespace"), name_of(it)) for it in objects}
-    made |= {
+    """Pods and bindings refer to existing objects; Secrets come from a vault or by hand."""
+    existing = {(it["metadata"].get("namespace"), name_of(it)) for it in objects}
+    existing |= {
         (it["metadata"]["namespace"], f"Secret/{it['spec']['target']['name']}")
         for it in objects
         if it["kind"] == "ExternalSecret"
     }
     by_vault = any(it["kind"] == "ExternalSecret" for it in objects)
-    for who, namespace, wanted in _references(objects):
+    for name, namespace, wanted in _references(objects):
         if wanted.startswith("Secret/") and not by_vault:
-            continue  # docs/cluster.md makes them
-        if (namespace, wanted) not in made:
-            yield f"{who}: there is no {wanted} in {namespace}"
+            continue  # docs/cluster.md creates them
+        if (namespace, wanted) not in existing:
+            yield f"{name}: there is no {wanted} in {namespace}"
 
 
 def roles_are_narrow(objects: Sequence[Object]) -> Iterator[str]:
-    """No wildcard; Secrets only by name; no way into another pod."""
+    """Roles have no wildcards, name their Secrets, and cannot enter other pods."""
     for thing in objects:
         for rule in thing.get("rules", []) if thing["kind"] in ("Role", "ClusterRole") else []:
             if "*" in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]:
-                yield f"{name_of(thing)}: a wildcard"
+                yield f"{name_of(thing)}: has a wildcard"
             if "secrets" in rule["resources"] and not rule.get("resourceNames"):
-                yield f"{name_of(thing)}: all Secrets"
+                yield f"{name_of(thing)}: may read all Secrets"
             if {"pods/exec", "pods/attach", "pods/ephemeralcontainers"} & set(rule["resources"]):
-                yield f"{name_of(thing)}: into other pods"
+                yield f"{name_of(thing)}: may enter other pods"
 
 
-def namespaces_are_said(objects: Sequence[Object]) -> Iterator[str]:
-    """Each object says its namespace, and those of the whole cluster none."""
+def namespaces_are_set(objects: Sequence[Object]) -> Iterator[str]:
+    """Each object names its namespace, unless it belongs to the whole cluster."""
     for thing in objects:
         if (thing["kind"] in CLUSTER_SCOPED) == ("namespace" in thing["metadata"]):
             yield f"{name_of(thing)}: namespace {thing['metadata'].get('namespace')}"
@@ -169,12 +169,12 @@ RULES: tuple[Rule, ...] = (
     secrets_have_no_values,
     references_exist,
     roles_are_narrow,
-    namespaces_are_said,
+    namespaces_are_set,
 )
 
 
 def secret_references(objects: Sequence[Object]) -> set[tuple[str, str]]:
-    """(namespace, name) of each Secret that something names."""
+    """Return (namespace, name) of each Secret that an object refers to."""
     return {
         (namespace, wanted.removeprefix("Secret/"))
         for _, namespace, wanted in _references(objects)
@@ -183,7 +183,7 @@ def secret_references(objects: Sequence[Object]) -> set[tuple[str, str]]:
 
 
 def _references(objects: Sequence[Object]) -> Iterator[tuple[str, str, str]]:
-    """(who, namespace, what is named)."""
+    """Yield (object, namespace, the name that it refers to)."""
     for each in pods(objects):
         for wanted in _named_by(each):
             yield each.name, each.namespace, wanted
@@ -238,7 +238,7 @@ def _denies_all(spec: Object) -> bool:
 
 def _selects(selector: Object, labels: dict[str, str]) -> bool:
     wanted = selector.get("matchLabels", {}).items()
-    present = [it["key"] for it in selector.get("matchExpressions", [])]  # ours say Exists alone
+    present = [it["key"] for it in selector.get("matchExpressions", [])]  # ours only use Exists
     return wanted <= labels.items() and all(key in labels for key in present)
 
 

@@ -1,4 +1,4 @@
-"""Each policy finds its breach, and lets a sound manifest pass."""
+"""Each rule finds its violation and accepts a sound manifest."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ subjects: [{kind: ServiceAccount, name: web, namespace: here}]
 
 POD = "0.spec.template.spec"
 CONTAINER = f"{POD}.containers.0"
-BREACHES = [  # where, what is set there, what the policies say
+VIOLATIONS = [  # path, the value to set there, part of the message
     (f"{CONTAINER}.image", "web:latest", "Deployment/web: image web:latest has no digest"),
     (f"{CONTAINER}.image", "web@sha256:12", "Deployment/web: image web@sha256:12 has no digest"),
     (f"{CONTAINER}.resources.limits", {"cpu": 1}, "container web has no memory in limits"),
@@ -81,7 +81,7 @@ BREACHES = [  # where, what is set there, what the policies say
     (f"{POD}.securityContext.runAsUser", 0, "Deployment/web: may run as root"),
     (f"{POD}.securityContext.seccompProfile", {}, "Deployment/web: no seccomp profile"),
     (f"{POD}.hostNetwork", True, "Deployment/web: hostNetwork"),
-    (f"{POD}.volumes.0.hostPath", {"path": "/"}, "volume tmp is of the node"),
+    (f"{POD}.volumes.0.hostPath", {"path": "/"}, "volume tmp is a folder of the node"),
     (f"{POD}.volumes.0.emptyDir", {}, "volume tmp has no sizeLimit"),
     (f"{CONTAINER}.securityContext.privileged", True, "container web may gain privileges"),
     (f"{CONTAINER}.securityContext", {}, "container web may gain privileges"),
@@ -101,7 +101,7 @@ BREACHES = [  # where, what is set there, what the policies say
         "postgresql://me:hunter2@db/web",
         "ConfigMap/settings: a password in .data",
     ),
-    ("3.data.API_TOKEN", "x", "ConfigMap/settings: API_TOKEN belongs into a Secret"),
+    ("3.data.API_TOKEN", "x", "ConfigMap/settings: API_TOKEN belongs in a Secret"),
     (
         "2",
         {"kind": "Secret", "metadata": {"name": "keys", "namespace": "here"}, "data": {"a": "b"}},
@@ -109,9 +109,9 @@ BREACHES = [  # where, what is set there, what the policies say
     ),
     ("4.spec.ingress", [{}], "Deployment/web: namespace here denies nothing by default"),
     ("5.spec.podSelector.matchLabels.app", "other", "Deployment/web: no network policy selects it"),
-    ("6.rules.0.verbs", ["*"], "Role/web: a wildcard"),
-    ("6.rules.0.resourceNames", [], "Role/web: all Secrets"),
-    ("6.rules.0.resources", ["pods/exec"], "Role/web: into other pods"),
+    ("6.rules.0.verbs", ["*"], "Role/web: has a wildcard"),
+    ("6.rules.0.resourceNames", [], "Role/web: may read all Secrets"),
+    ("6.rules.0.resources", ["pods/exec"], "Role/web: may enter other pods"),
     ("6.rules.0.resourceNames.0", "lost", "Role/web: there is no Secret/lost in here"),
     ("7.subjects.0.name", "nobody", "RoleBinding/web: there is no ServiceAccount/nobody in here"),
     ("7.roleRef.name", "lost", "RoleBinding/web: there is no Role/lost in here"),
@@ -125,12 +125,12 @@ def sound():
     return copy.deepcopy(list(yaml.safe_load_all(SOUND)))
 
 
-def breaches(objects):
+def violations(objects):
     return [line for rule in RULES for line in rule(objects)]
 
 
 def put(objects, path, value):
-    """Set what a dotted path leads to; None takes it away."""
+    """Set the value at a dotted path; None deletes it."""
     *way, last = [int(word) if word.isdigit() else word for word in path.split(".")]
     for step in way:
         objects = objects[step]
@@ -141,18 +141,20 @@ def put(objects, path, value):
 
 
 def test_a_sound_manifest_passes(sound):
-    assert breaches(sound) == []
+    assert violations(sound) == []
 
 
-@pytest.mark.parametrize(("path", "value", "said"), BREACHES, ids=[path for path, *_ in BREACHES])
-def test_a_breach_is_told(path, value, said, sound):
+@pytest.mark.parametrize(
+    ("path", "value", "message"), VIOLATIONS, ids=[path for path, *_ in VIOLATIONS]
+)
+def test_a_violation_is_found(path, value, message, sound):
     put(sound, path, value)
-    assert [line for line in breaches(sound) if said in line], breaches(sound)
+    assert [line for line in violations(sound) if message in line], violations(sound)
 
 
-def test_each_policy_has_a_breach(sound):
+def test_each_rule_has_a_violation(sound):
     broken = set()
-    for path, value, _ in BREACHES:
+    for path, value, _ in VIOLATIONS:
         objects = copy.deepcopy(sound)
         put(objects, path, value)
         broken |= {rule for rule in RULES if list(rule(objects))}
