@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openpyxl.utils import get_column_letter
 from typer.testing import CliRunner
 
 from ranzcr import cli
@@ -29,6 +30,20 @@ def rendered(form="table", **options):
 def filled_row(**cells):
     empty = {column.name: None if column.place == "metrics" else "" for column in CELLS}
     return {**empty, "link": "http://x/#/1", **cells}
+
+
+def cells_of(path, name):
+    """The cells of one column of a workbook, without the heading."""
+    sheet = openpyxl.load_workbook(path).active
+    return [row[NAMES.index(name)] for row in sheet.iter_rows(min_row=2)]
+
+
+def written_cell(folder, **cells):
+    """The cell of a workbook in which one row with one value was written."""
+    (name,) = cells
+    show.write(Selection([filled_row(**cells)]), "xlsx", folder / "journal.xlsx")
+    (cell,) = cells_of(folder / "journal.xlsx", name)
+    return cell
 
 
 def test_the_table_shows_cv_with_its_interval_and_weights(filled):
@@ -120,14 +135,12 @@ def test_a_workbook_has_numbers_links_and_a_frozen_heading(filled, tmp_path):
     assert row["lb_public"].value is None
     assert row["link"].hyperlink.target == row["link"].value
     assert sheet.freeze_panes == "C2"
-    assert sheet.auto_filter.ref == "A1:V3"
+    assert sheet.auto_filter.ref == f"A1:{get_column_letter(len(NAMES))}3"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "#N/A", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
-    selection = Selection([filled_row(decision=text)])
-    show.write(selection, "xlsx", tmp_path / "journal.xlsx")
-    cell = openpyxl.load_workbook(tmp_path / "journal.xlsx").active["P2"]
+    cell = written_cell(tmp_path, decision=text)
     assert (cell.value, cell.data_type) == (text, "s")
 
 
@@ -136,18 +149,15 @@ def test_no_text_of_a_workbook_is_a_formula(tmp_path, text):
 def test_a_workbook_keeps_its_texts(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("books") / "journal.xlsx"
     show.write(Selection([filled_row(decision=text) for text in texts]), "xlsx", path)
-    sheet = openpyxl.load_workbook(path).active
-    assert [sheet.cell(place, 16).value or "" for place in range(2, len(texts) + 2)] == texts
+    assert [cell.value or "" for cell in cells_of(path, "decision")] == texts
 
 
 def test_a_character_that_xml_does_not_allow_is_escaped(tmp_path):
-    show.write(Selection([filled_row(decision="a\x00\x1bb")]), "xlsx", tmp_path / "j.xlsx")
-    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["P2"].value == "a_x0000__x001B_b"
+    assert written_cell(tmp_path, decision="a\x00\x1bb").value == "a_x0000__x001B_b"
 
 
 def test_a_workbook_has_all_digits_of_a_score(tmp_path):
-    show.write(Selection([filled_row(cv_auc=0.1 + 0.2)]), "xlsx", tmp_path / "j.xlsx")
-    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["J2"].value == 0.1 + 0.2
+    assert written_cell(tmp_path, cv_auc=0.1 + 0.2).value == 0.1 + 0.2
 
 
 @given(text=TEXTS)
@@ -196,5 +206,4 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path):
 
 @pytest.mark.parametrize(("size", "shown"), [("inf", "inf"), ("512", 512), ("0", 0), ("?", "?")])
 def test_a_count_is_a_number_in_a_workbook(tmp_path, size, shown):
-    show.write(Selection([filled_row(image_size=size)]), "xlsx", tmp_path / "j.xlsx")
-    assert openpyxl.load_workbook(tmp_path / "j.xlsx").active["F2"].value == shown
+    assert written_cell(tmp_path, image_size=size).value == shown

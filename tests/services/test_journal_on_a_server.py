@@ -6,8 +6,7 @@ import pytest
 from journal_runs import comparable, row
 
 from ranzcr.errors import TrackingError
-from ranzcr.journal import reading, remote, show
-from ranzcr.journal import rows as journal
+from ranzcr.journal import reading, remote, rows, show
 from ranzcr.tracking import server
 
 
@@ -18,21 +17,21 @@ def client(guarded_server, monkeypatch):
 
 
 def _connected(guarded_server, patch):
-    known = {"MLFLOW_TRACKING_URI": guarded_server.uri, **guarded_server.admin.environment}
-    for name, value in known.items():
+    environment = {"MLFLOW_TRACKING_URI": guarded_server.uri, **guarded_server.admin.environment}
+    for name, value in environment.items():
         patch.setenv(name, value)
     return server.connect()
 
 
 @pytest.fixture(scope="module")
 def written(guarded_server):
-    """Ids of 19 rows, so that most slices have one; two more runs that no reader may show."""
+    """Ids of 19 rows, so that most slices have one; a deleted run and a fold are not among them."""
     with pytest.MonkeyPatch.context() as patch:
         client = _connected(guarded_server, patch)
         ids = [
             row(
                 client,
-                1000 * (place // 2),  # two at a time: the id decides
+                1000 * (place // 2),  # pairs with the same start are sorted by id
                 name=f"read by slices {place}",
                 kind="read-by-slices",
                 tags={"decision": "läuft\nnoch 'ja'", "empty": ""},
@@ -47,36 +46,36 @@ def written(guarded_server):
 
 
 @pytest.fixture
-def rows(client, written):
+def run_ids(client, written):
     return written
 
 
-def test_slices_of_a_server_are_what_its_client_says(client, rows, monkeypatch):
+def test_slices_of_a_server_give_the_same_runs_as_its_client(client, run_ids, monkeypatch):
     monkeypatch.setattr(remote, "_PAGE", 1)  # a page per run: slices have several
-    found = reading.read("read-by-slices").runs
+    runs = reading.read("read-by-slices").runs
     experiment = server.experiment_id(client)
-    expected = [remote._of_run(run) for run in remote.search(client, experiment, "read-by-slices")]
-    assert comparable(found) == comparable(expected)
-    assert {entry.run_id for entry in found} == set(rows)
-    assert "fold" not in {entry.tags["kind"] for entry in reading.read().runs}
+    expected = map(remote.of_mlflow, remote.search(client, experiment, "read-by-slices"))
+    assert comparable(runs) == comparable(expected)
+    assert {run.run_id for run in runs} == set(run_ids)
+    assert "fold" not in {run.tags["kind"] for run in reading.read().runs}
 
 
-def test_a_row_links_to_the_servers_own_page(guarded_server, rows):
-    found = journal.select(where=["experiment=read by slices 3"])
-    (shown,) = found.rows
+def test_a_row_links_to_the_servers_own_page(guarded_server, run_ids):
+    selection = rows.select(where=["experiment=read by slices 3"])
+    (shown,) = selection.rows
     assert shown["link"].startswith(f"{guarded_server.uri}/#/experiments/")
-    assert shown["link"].endswith(f"/runs/{rows[3]}")
-    assert shown["link"] in show.render(found, "html")
+    assert shown["link"].endswith(f"/runs/{run_ids[3]}")
+    assert shown["link"] in show.render(selection, "html")
 
 
-def test_a_run_is_found_without_reading_all(rows, monkeypatch):
+def test_a_run_is_found_without_reading_all(run_ids, monkeypatch):
     monkeypatch.setattr(reading, "read", lambda kind=None: pytest.fail("read all runs"))
-    assert journal.resolve("read by slices 3") == journal.resolve(rows[3][:8]) == rows[3]
+    assert rows.resolve("read by slices 3") == rows.resolve(run_ids[3][:8]) == run_ids[3]
 
 
-def test_a_wrong_password_is_one_line(client, monkeypatch):
+def test_the_error_for_a_wrong_password_is_one_line(client, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not the password")
     with pytest.raises(TrackingError) as caught:
-        journal.select()
+        rows.select()
     assert "\n" not in str(caught.value)
     assert "not the password" not in str(caught.value)
