@@ -29,7 +29,8 @@ from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, Sql
 
 from ranzcr import config
 from ranzcr.labels import COMPETITION
-from ranzcr.tracking import place, server, settings
+from ranzcr.tracking import params as params_of_runs
+from ranzcr.tracking import place, server
 from ranzcr.tracking.names import Kind, Tag
 
 BIN = Path(sys.executable).parent
@@ -129,7 +130,7 @@ def fill(count: int) -> None:
     experiment_id = int(server.experiment_id(server.connect()))
     rng = random.Random(0)
     tables: dict[type, list[dict]] = {SqlRun: [], SqlTag: [], SqlParam: [], SqlLatestMetric: []}
-    params_of = {name: settings.of_experiment(config.load(name)) for name in config.names()}
+    params_of = {name: params_of_runs.of_experiment(config.load(name)) for name in config.names()}
     for index in range(count):
         if index % 6 == 0:
             tags, params = ensemble(rng.sample(list(params_of), 3))

@@ -62,9 +62,9 @@ def compare(before: Params, after: Params) -> list[str]:
 def _packaged(name: str) -> Params:
     """The settings of an experiment that comes with the package; none for any other."""
     from ranzcr import config  # takes 0.1 s, which most journals do not need
-    from ranzcr.tracking import settings
+    from ranzcr.tracking import params
 
-    return settings.of_experiment(config.load(name)) if name in config.names() else {}
+    return params.of_experiment(config.load(name)) if name in config.names() else {}
 
 
 def _phases(params: Params) -> set[str]:

@@ -1,1 +1,1 @@
-"""The record: the lab journal and the model registry. The only room that imports mlflow."""
+"""Writing to MLflow: runs, the queue on disk that feeds them, the names of what is recorded."""

@@ -1,12 +1,12 @@
-"""What is written to a run: entries of JSON, and how they are handed to MLflow.
+"""Writes to a run as JSON, and how they are sent to MLflow.
 
-An entry is `{"kind": ..., ...}`; each kind can be handed over again without harm:
+A write is `{"kind": ..., ...}`. Each kind can be sent twice without harm:
 
-    metrics    values by name, a step, and the time at which they were measured
+    metrics    values by name, a step, and the time of measurement
     params     settings by name
     tags       texts by name
-    artifacts  a folder of copies below the queue, and where they go in the run
-    dataset    what the run learned from
+    artifacts  a folder of copies below the queue, and their path in the run
+    dataset    the data set that the run learned from
     status     how the run ended
     settle     the run of an experiment, which takes the state of its folds
 """
@@ -20,15 +20,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from ranzcr.tracking import server, settings, settling
+from ranzcr.tracking import params as params_of_runs
+from ranzcr.tracking import server, settling
 
-Entry = dict[str, Any]
+
+class Write(TypedDict, total=False):
+    """One line of a queue; the keys depend on `kind`."""
+
+    kind: Required[str]
+    values: dict[str, Any]  # of metrics, params and tags
+    time: int  # milliseconds since 1970; of metrics and status
+    step: int
+    folder: str  # of artifacts, below the queue's folder
+    path: str | None  # of artifacts, in the run
+    name: str  # of a dataset, with the next three
+    digest: str
+    source: str | None  # a URI
+    profile: dict[str, Any]
+    status: str
+    root: str  # run to settle
+
 
 # MLflow's limits, per value and per request.
 TAG = 8000  # characters
@@ -36,90 +53,96 @@ _PARAM, _NAME = 6000, 250
 METRICS, _PARAMS, _TAGS = 1000, 100, 100
 
 
-def metrics(values: Mapping[str, float | None], step: int = 0) -> Entry:
+def metrics(values: Mapping[str, float | None], step: int = 0) -> Write:
     """Metrics measured now; None is left out."""
-    known = {name: float(value) for name, value in values.items() if value is not None}
-    return {"kind": "metrics", "time": now(), "step": step, "values": known}
+    numbers = {name: float(value) for name, value in values.items() if value is not None}
+    return {"kind": "metrics", "time": now(), "step": step, "values": numbers}
 
 
-def params(values: Mapping[str, Any]) -> Entry:
+def params(values: Mapping[str, Any]) -> Write:
     return {
         "kind": "params",
-        "values": {name: settings.text(value) for name, value in values.items()},
+        "values": {name: params_of_runs.text(value) for name, value in values.items()},
     }
 
 
-def tags(values: Mapping[str, str]) -> Entry:
+def tags(values: Mapping[str, str]) -> Write:
     return {"kind": "tags", "values": dict(values)}
 
 
-def artifacts(folder: str, path: str | None) -> Entry:
-    """The files of `folder`, a path below the queue's, for `path` in the run."""
+def artifacts(folder: str, path: str | None) -> Write:
+    """The files of `folder`, a path below the queue's folder, for `path` in the run."""
     return {"kind": "artifacts", "folder": folder, "path": path}
 
 
-def dataset(name: str, digest: str, source: str | None, profile: Mapping[str, Any]) -> Entry:
-    """What the run learned from; `source` is a URI."""
-    told = {"name": name, "digest": digest, "source": source, "profile": dict(profile)}
-    return {"kind": "dataset", **told}
+def dataset(name: str, digest: str, source: str | None, profile: Mapping[str, Any]) -> Write:
+    """The data set that the run learned from; `source` is a URI."""
+    return {
+        "kind": "dataset",
+        "name": name,
+        "digest": digest,
+        "source": source,
+        "profile": dict(profile),
+    }
 
 
-def status(ended: str, at: int | None = None) -> Entry:
-    """FINISHED, FAILED or KILLED, at a time in milliseconds; now if not given."""
-    return {"kind": "status", "status": ended, "time": at or now()}
+def status(end: str, at: int | None = None) -> Write:
+    """FINISHED, FAILED or KILLED, at a time in milliseconds; now if None."""
+    return {"kind": "status", "status": end, "time": at or now()}
 
 
-def settle(root: str) -> Entry:
+def settle(root: str) -> Write:
     return {"kind": "settle", "root": root}
 
 
 def now() -> int:
-    """Milliseconds since 1970."""
+    """Return the milliseconds since 1970."""
     return int(time.time() * 1000)
 
 
 def deliver(
-    client: MlflowClient, run_id: str, entries: Sequence[Entry], folder: Path
-) -> list[tuple[Entry, str]]:
-    """Hand entries to MLflow, whole batches at a time.
+    client: MlflowClient, run_id: str, writes: Sequence[Write], folder: Path
+) -> list[tuple[Write, str]]:
+    """Send writes to MLflow in batches.
 
     Args:
-        entries: in the order they were written.
-        folder: the queue's, which has the artifacts.
+        writes: in the order they were made.
+        folder: of the queue, which holds the artifacts.
 
-    Returns what MLflow refuses for good, with its reason: it would block all that comes after.
-    Raises what MLflow's client raises where the server is away or wants other credentials.
+    Returns the writes that MLflow will never accept, with its reason, because they would block all
+    later ones. Raises the error of MLflow's client if the server is away or wants other
+    credentials.
     """
-    refused: list[tuple[Entry, str]] = []
-    for kind, (size, send) in _BATCHED.items():
-        singles = [one for entry in entries if entry["kind"] == kind for one in _singles(entry)]
+    refused: list[tuple[Write, str]] = []
+    for kind, (size, send_batch) in _BATCHED.items():
+        parts = [part for write in writes if write["kind"] == kind for part in _split(write)]
         with server.hurried():
-            _in_batches(singles, size, partial(send, client, run_id), refused)
-    for entry in entries:
-        if entry["kind"] in _SINGLE:
-            act = _SINGLE[entry["kind"]]
-            _in_batches([entry], 1, partial(act, client, run_id, folder), refused)
+            _in_batches(parts, size, partial(send_batch, client, run_id), refused)
+    for write in writes:
+        if write["kind"] in _SINGLE:
+            send = partial(_SINGLE[write["kind"]], client, run_id, folder)
+            _in_batches([write], 1, send, refused)
     return refused
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow will never take it: neither away, nor short of a disk or of credentials."""
+    """Return whether MLflow will never accept it: not an outage, a full disk or bad credentials."""
     status = getattr(error, "get_http_status_code", lambda: 0)()
     return 400 <= status < 500 and status not in (401, 403, 408, 429) and not server.is_away(error)
 
 
-def _singles(entry: Entry) -> list[Entry]:
-    """One entry for each value, so that a batch can be filled up and a refusal be narrowed down."""
-    return [{**entry, "values": {name: value}} for name, value in entry["values"].items()]
+def _split(write: Write) -> list[Write]:
+    """Return one write per value, to fill batches and to find the value that is refused."""
+    return [{**write, "values": {name: value}} for name, value in write["values"].items()]
 
 
 def _in_batches(
-    entries: Iterable[Entry],
+    writes: Iterable[Write],
     size: int,
-    send: Callable[[Sequence[Entry]], None],
-    refused: list[tuple[Entry, str]],
+    send: Callable[[Sequence[Write]], None],
+    refused: list[tuple[Write, str]],
 ) -> None:
-    waiting = iter(entries)
+    waiting = iter(writes)
     while batch := list(islice(waiting, size)):
         try:
             send(batch)
@@ -128,87 +151,87 @@ def _in_batches(
                 raise
             if len(batch) == 1 or _is_gone(error):
                 reason = " ".join(str(error).split())
-                refused += [(entry, reason) for entry in batch]
+                refused += [(write, reason) for write in batch]
             else:
                 _in_batches(batch, 1, send, refused)
 
 
 def _is_gone(error: MlflowException) -> bool:
-    """Whether the run was deleted: then MLflow takes nothing more of it."""
+    """Return whether the run was deleted: then MLflow accepts nothing for it."""
     return (
         "must be in the 'active' state" in str(error)
-        or (error.error_code) == "RESOURCE_DOES_NOT_EXIST"
+        or error.error_code == "RESOURCE_DOES_NOT_EXIST"
     )
 
 
-def _send_tags(client: MlflowClient, run_id: str, batch: Sequence[Entry]) -> None:
-    values = _merged(batch)  # of two values of one tag the later counts
+def _send_tags(client: MlflowClient, run_id: str, batch: Sequence[Write]) -> None:
+    values = _merged(batch)  # the later value of a tag wins
     texts = [RunTag(safe_name(name), value[:TAG]) for name, value in values.items()]
     client.log_batch(run_id, tags=texts, synchronous=True)
 
 
-def _send_params(client: MlflowClient, run_id: str, batch: Sequence[Entry]) -> None:
+def _send_params(client: MlflowClient, run_id: str, batch: Sequence[Write]) -> None:
     values = _merged(batch)
     texts = [Param(safe_name(name), value[:_PARAM]) for name, value in values.items()]
     client.log_batch(run_id, params=texts, synchronous=True)
 
 
-def _merged(batch: Sequence[Entry]) -> dict[str, str]:
-    return {name: value for entry in batch for name, value in entry["values"].items()}
+def _merged(batch: Sequence[Write]) -> dict[str, str]:
+    return {name: value for write in batch for name, value in write["values"].items()}
 
 
-def _send_metrics(client: MlflowClient, run_id: str, batch: Sequence[Entry]) -> None:
+def _send_metrics(client: MlflowClient, run_id: str, batch: Sequence[Write]) -> None:
     values = [
-        Metric(safe_name(name), value, entry["time"], entry["step"])
-        for entry in batch
-        for name, value in entry["values"].items()
+        Metric(safe_name(name), value, write["time"], write["step"])
+        for write in batch
+        for name, value in write["values"].items()
     ]
     client.log_batch(run_id, metrics=values, synchronous=True)
 
 
 def _send_artifacts(
-    client: MlflowClient, run_id: str, folder: Path, batch: Sequence[Entry]
+    client: MlflowClient, run_id: str, folder: Path, batch: Sequence[Write]
 ) -> None:
-    (entry,) = batch
-    copies = folder / entry["folder"]
-    if not copies.exists():  # sent already, but the process died before it could note that
+    (write,) = batch
+    copies = folder / write["folder"]
+    if not copies.exists():  # sent, but the process died before it noted that
         return
-    # Found out quickly whether the server is there; the upload itself may take its time.
+    # An absent server must show at once; the upload itself may take its time.
     with server.hurried():
         client.get_run(run_id)
-    client.log_artifacts(run_id, str(copies), entry["path"])
+    client.log_artifacts(run_id, str(copies), write["path"])
 
 
-def _send_dataset(client: MlflowClient, run_id: str, _folder: Path, batch: Sequence[Entry]) -> None:
-    (entry,) = batch
-    source = entry["source"]
-    noted = Dataset(
-        name=entry["name"],
-        digest=entry["digest"],
+def _send_dataset(client: MlflowClient, run_id: str, _folder: Path, batch: Sequence[Write]) -> None:
+    (write,) = batch
+    source = write["source"]
+    dataset = Dataset(
+        name=write["name"],
+        digest=write["digest"],
         source_type="local" if source else "code",
         source=json.dumps({"uri": source or "unknown"}),
-        profile=json.dumps(entry["profile"]),
+        profile=json.dumps(write["profile"]),
     )
-    used = DatasetInput(noted, [InputTag("mlflow.data.context", "training")])
+    used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
     with server.hurried(), server.exclusive(client.tracking_uri):
         try:
             client.log_inputs(run_id, [used])
         except MlflowException as error:
-            # Two folds that note the same data set at once: MLflow lets one of them fail.
+            # If two folds log the same data set at once, MLflow lets one of them fail.
             if not re.search("unique constraint|duplicate", str(error), re.IGNORECASE):
                 raise
             client.log_inputs(run_id, [used])
 
 
-def _send_status(client: MlflowClient, run_id: str, _folder: Path, batch: Sequence[Entry]) -> None:
-    (entry,) = batch
+def _send_status(client: MlflowClient, run_id: str, _folder: Path, batch: Sequence[Write]) -> None:
+    (write,) = batch
     with server.hurried():
-        client.set_terminated(run_id, entry["status"], end_time=entry["time"])
+        client.set_terminated(run_id, write["status"], end_time=write["time"])
 
 
-def _settle(client: MlflowClient, _run_id: str, _folder: Path, batch: Sequence[Entry]) -> None:
-    (entry,) = batch
-    settling.settle(client, entry["root"])
+def _settle(client: MlflowClient, _run_id: str, _folder: Path, batch: Sequence[Write]) -> None:
+    (write,) = batch
+    settling.settle(client, write["root"])
 
 
 _BATCHED = {
@@ -216,7 +239,7 @@ _BATCHED = {
     "params": (_PARAMS, _send_params),
     "metrics": (METRICS, _send_metrics),
 }
-_SINGLE: dict[str, Callable[[MlflowClient, str, Path, Sequence[Entry]], None]] = {
+_SINGLE: dict[str, Callable[[MlflowClient, str, Path, Sequence[Write]], None]] = {
     "artifacts": _send_artifacts,
     "dataset": _send_dataset,
     "status": _send_status,
@@ -225,8 +248,8 @@ _SINGLE: dict[str, Callable[[MlflowClient, str, Path, Sequence[Entry]], None]] =
 
 
 def safe_name(name: str) -> str:
-    """`name` with what MLflow does not take in a name replaced by "_"."""
+    """Return `name` with the characters that MLflow refuses in a name replaced by "_"."""
     allowed = re.sub(r"[^\w\-. /:]", "_", name).strip("/ ")[:_NAME]
-    # MLflow reads a name as a path, too, and refuses "a//b", "./a" and "..".
+    # MLflow also reads a name as a path, and refuses "a//b", "./a" and "..".
     parts = [part for part in allowed.split("/") if part not in (".", "..")]
     return "/".join(part.strip() or "_" for part in parts) or "_"

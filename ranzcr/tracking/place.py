@@ -1,4 +1,7 @@
-"""Where the journal lies; needs no mlflow, so that a local journal is read without it."""
+"""The addresses of the journal and of MLflow's pages.
+
+Needs no mlflow, so that a local journal can be read without importing it.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,26 @@ PORT = 5000  # of the pages that `ranzcr ui` serves
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else `sqlite:///<home>/mlflow.db`."""
+    """Return MLFLOW_TRACKING_URI, or `sqlite:///<home>/mlflow.db` if it is not set."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
 def shown(uri: str) -> str:
-    """`uri` without the user and the password that it may carry."""
+    """Return `uri` without a user name and password."""
     return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file behind a sqlite URI, None for any other."""
+    """Return the file of a sqlite URI; None for any other URI."""
     path = uri.removeprefix("sqlite:///")
     return Path(path) if path != uri and path not in ("", ":memory:") else None
 
 
 def page(uri: str, port: int = PORT) -> str:
-    """Where MLflow's pages are: the server's own, or what `ranzcr ui` serves on this machine."""
+    """Return the address of MLflow's pages: of the server, or of `ranzcr ui` on this machine."""
     return shown(uri).rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
 
 
 def run_page(pages: str, experiment_id: str, run_id: str) -> str:
-    """The page of one run."""
+    """Return the address of one run's page."""
     return f"{pages}/#/experiments/{experiment_id}/runs/{run_id}"

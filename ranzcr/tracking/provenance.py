@@ -1,4 +1,4 @@
-"""Which code, on whose behalf, in which pipeline: the tags that every run carries."""
+"""Tags about the code, the author and the pipeline, which every run carries."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from ranzcr.tracking.names import Tag
+
 _SECONDS = 5
 
 
 def author() -> str:
-    """RANZCR_AUTHOR, else git's user name, else the login name, else "unknown"."""
+    """Return RANZCR_AUTHOR, else git's user name, else the login name, else "unknown"."""
     return os.environ.get("RANZCR_AUTHOR") or _git("config", "user.name") or _login()
 
 
 def code_version() -> str:
-    """RANZCR_CODE, which the pipeline sets to what its cache keys hold; "" where it is not set."""
+    """Return RANZCR_CODE, which the pipeline sets to the code part of its cache keys, or ""."""
     return os.environ.get("RANZCR_CODE", "")
 
 
 def tags() -> dict[str, str]:
-    """Tags that come from the surroundings; what is not known is left out."""
-    known = {
-        "author": author(),
-        "git_commit": os.environ.get("RANZCR_COMMIT") or _git("rev-parse", "HEAD"),
-        "code": code_version(),
-        "image_digest": os.environ.get("RANZCR_IMAGE", ""),
-        "kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
+    """Return the tags that are known from the environment."""
+    values = {
+        Tag.AUTHOR: author(),
+        Tag.GIT_COMMIT: os.environ.get("RANZCR_COMMIT") or _git("rev-parse", "HEAD"),
+        Tag.CODE: code_version(),
+        Tag.IMAGE_DIGEST: os.environ.get("RANZCR_IMAGE", ""),
+        Tag.KFP_RUN_ID: os.environ.get("KFP_RUN_ID", ""),
     }
-    return {key: value for key, value in known.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 @cache
 def _git(*arguments: str) -> str:
-    """What git prints about the folder this code lies in; "" without git or a repository."""
+    """Return git's output for the folder of this code; "" without git or a repository."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _login() -> str:

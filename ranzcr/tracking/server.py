@@ -1,7 +1,7 @@
-"""Which MLflow, is it there, and every failure of it in one line.
+"""Connecting to MLflow, and its failures as one line each.
 
-MLFLOW_TRACKING_URI wins where it is set; else the journal is SQLite in ranzcr's home folder, and
-needs no server.
+The journal is at MLFLOW_TRACKING_URI; if that is not set, in SQLite below ranzcr's home folder,
+which needs no server.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _ENDPOINT = re.compile(  # as the errors of MLflow's client name it
     r"(?:to endpoint|for url:) \S*/api/[\d.]+/"
     r"(?:mlflow/(?P<name>\S+)|mlflow-(?P<artifacts>artifacts)/)"
 )
-# Where MLflow's client gives up a call it tells the status, and drops what the server said.
+# When MLflow's client gives up a call, it reports the status and drops the server's message.
 _STATUS = re.compile(r"(?:failed with error code|too many) (\d{3})")
 _FULL = re.compile("No space left on device|disk is full|could not extend file|quota exceeded")
-_hurrying = 0  # how many are within `hurried`
+_hurrying = 0  # how many blocks of `hurried` are active
 _hurry_lock = threading.Lock()
-_unhurried: dict[str, str | None] = {}  # the settings to put back
+_unhurried: dict[str, str | None] = {}  # the settings to restore
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking")
 
 T = TypeVar("T")
@@ -51,9 +51,9 @@ Client = MlflowClient  # for rooms that must not import mlflow
 
 
 def connect() -> MlflowClient:
-    """A client of the journal, which is known to answer. Makes the local journal where none is.
+    """Return a client of the journal after MLflow has answered; create a missing local journal.
 
-    Raises TrackingError within 10 s where MLflow does not answer, refuses, or its file is damaged.
+    Raises TrackingError within 10 s if MLflow does not answer, refuses, or its file is damaged.
     """
     uri = tracking_uri()
     _quiet()
@@ -74,7 +74,7 @@ def connected() -> Iterator[MlflowClient]:
 
 
 def client_of(uri: str) -> MlflowClient:
-    """A client that asks nothing yet and makes nothing, as `connect` does."""
+    """Return a client without a first request and without creating anything."""
     _quiet()
     return MlflowClient(uri, registry_uri=uri)
 
@@ -119,23 +119,24 @@ def delete_experiment(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def user_name(uri: str) -> str | None:
-    """The user name that requests to `uri` carry, None where they carry none."""
-    return get_default_host_creds(uri).username
+    """Return the user name that requests to `uri` carry, if any."""
+    name: str | None = get_default_host_creds(uri).username
+    return name
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """The id of the MLflow experiment that is the journal."""
+    """Return the id of the MLflow experiment that is the journal."""
     with translated(client.tracking_uri):
-        found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
         raise TrackingError(f"MLflow at {shown(client.tracking_uri)} lost experiment {EXPERIMENT}")
-    return found.experiment_id
+    return str(experiment.experiment_id)
 
 
 def identity() -> str:
-    """16 hex digits that name this journal: another one, or one made anew, has another name.
+    """Return 16 hex digits that identify this journal; one that was deleted and made again differs.
 
-    Raises TrackingError where MLflow does not answer.
+    Raises TrackingError if MLflow does not answer.
     """
     client = connect()
     with translated(client.tracking_uri):
@@ -145,7 +146,7 @@ def identity() -> str:
 
 @contextmanager
 def exclusive(uri: str, name: str = "write") -> Iterator[None]:
-    """Hold the local journal's lock `name`; nothing to hold where a server orders its clients."""
+    """Hold the lock `name` of a local journal; a server needs none, it orders its clients."""
     file = sqlite_file(uri)
     if file is None:
         yield
@@ -159,7 +160,7 @@ def exclusive(uri: str, name: str = "write") -> Iterator[None]:
 def hurried(seconds: int = 4) -> Iterator[None]:
     """Wait only `seconds` for an answer within the block, and do not retry, instead of 4 minutes.
 
-    MLflow reads its settings from the environment at each call, so this holds for all threads. Of
+    MLflow reads these settings from the environment at each call, so they apply to all threads. Of
     nested blocks the outer one counts.
     """
     global _hurrying
@@ -189,18 +190,18 @@ def _restore(environment: Mapping[str, str | None]) -> None:
 
 
 def create_once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
-    """What `find` finds, else what `create` makes; never made twice by one caller.
+    """Return the result of `find`, else that of `create`, without ever creating two.
 
-    An answer can be lost after the server has done its work, and MLflow's client would then send
-    the request again and make a second one. So it is sent once, and after a failure we look first
-    whether it was made. Gives up after _PATIENCE seconds without an answer.
+    A server's answer can be lost after it has done the work, and MLflow's client would then send
+    the request again and create a second object. So it is sent once, and after a failure `find`
+    looks first. Gives up after _PATIENCE seconds without an answer.
     """
     end = time.monotonic() + _PATIENCE
     while True:
         try:
             with hurried():
-                found = find()
-                return create() if found is None else found
+                existing = find()
+                return create() if existing is None else existing
         except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
             if not is_away(error) or time.monotonic() > end:
                 raise
@@ -209,7 +210,7 @@ def create_once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into a TrackingError of one line, without credentials."""
+    """Turn an error of MLflow into a TrackingError of one line, without credentials."""
     try:
         yield
     except (
@@ -222,7 +223,7 @@ def translated(uri: str) -> Iterator[None]:
 
 
 def _problem(error: Exception, uri: str) -> str:
-    """What happened and what to do, to go on after "MLflow at ..."."""
+    """Return the second half of the line: what happened and what to do."""
     text = " ".join(str(error).split())
     local = "or unset MLFLOW_TRACKING_URI to use the local journal"
     away = _unreachable(error)
@@ -258,44 +259,44 @@ def _problem(error: Exception, uri: str) -> str:
 
 
 def _status(error: Exception) -> int:
-    """The HTTP status behind an error, 0 where there is none."""
-    response = getattr(error, "response", None)  # of the artifacts' requests
+    """Return the HTTP status of an error, 0 if it has none."""
+    response = getattr(error, "response", None)  # of requests for artifacts
     if response is not None:
-        return response.status_code
-    told = _STATUS.search(str(error))  # also of an error that MLflow's client wrapped in another
-    return int(told[1]) if told else getattr(error, "get_http_status_code", lambda: 0)()
+        return int(response.status_code)
+    match = _STATUS.search(str(error))  # also of an error that MLflow's client wrapped in another
+    return int(match[1] if match else getattr(error, "get_http_status_code", lambda: 0)())
 
 
 def _refusal(status: int, text: str, name: str | None) -> str:
-    """Who was refused what, and who may do it."""
+    """Return which call was refused to whom, and which role allows it."""
     if status == 401 and name is None:
-        return "asks who you are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return "asks for a user name; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if status == 401:
-        return f"does not take the password of {name}; check MLFLOW_TRACKING_PASSWORD"
+        return f"rejects the password of {name}; check MLFLOW_TRACKING_PASSWORD"
     if not _ENDPOINT.search(text):
         return f"refuses access (403): {_short(shown(text))}"
     endpoint = _endpoint(text)
     if endpoint.startswith(("registered-models/", "model-versions/")):
-        may = f"{EXPERIMENT} is written by an approver, {EXPERIMENT}-candidates by a trainer"
+        rule = f"an approver writes {EXPERIMENT}, a trainer writes {EXPERIMENT}-candidates"
     else:
-        may = "the journal is written by a trainer, read by a viewer, and has no unknown run"
-    return f"refuses {name or 'you'} the call {endpoint} (403): {may}; ask its admin for the role"
+        rule = "a trainer writes the journal, a viewer reads it; the run may also not exist"
+    return f"refuses {name or 'you'} the call {endpoint} (403): {rule}; ask its admin for the role"
 
 
 def _endpoint(text: str) -> str:
-    found = _ENDPOINT.search(text)
-    assert found is not None
-    return found["artifacts"] or found["name"]
+    match = _ENDPOINT.search(text)
+    assert match is not None
+    return match["artifacts"] or match["name"]
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the server did not answer or was too busy: worth another try later."""
+    """Return whether the server did not answer or was too busy, so that a later try may succeed."""
     busy = "database is locked" in str(error)
     return busy or _unreachable(error) is not None or _status(error) in (429, 502, 503, 504)
 
 
 def _unreachable(error: BaseException) -> str | None:
-    """Why there was no answer, or None where there was one."""
+    """Return why there was no answer; None if there was one."""
     chain = _chain(error)
     if not any(isinstance(link, _NO_ANSWER) for link in chain):
         return None
@@ -324,24 +325,24 @@ def _short(text: str) -> str:
 
 @cache
 def _quiet() -> None:
-    """No usage reports to mlflow.org, no "View run at", no bars, no migration log."""
+    """Turn off usage reports to mlflow.org, "View run at", bars and the migration log."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    set_telemetry_client()  # mlflow asked when it was imported; ask again
+    set_telemetry_client()  # mlflow read the variable when it was imported
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _prepare_sqlite(uri: str) -> None:
-    """Make the schema under a lock: two first processes would otherwise migrate at once."""
+    """Create the tables under a lock, because two first processes would both migrate."""
     file = sqlite_file(uri)
     assert file is not None
     with exclusive(uri, "schema"):
         file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file)
         try:
-            # Readers and a writer do not block each other: folds log while the journal is read.
+            # Readers and a writer do not block each other: folds log while people read.
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
@@ -349,16 +350,16 @@ def _prepare_sqlite(uri: str) -> None:
 
 
 def _ensure_experiment(client: MlflowClient, uri: str) -> None:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
         return
     file = sqlite_file(uri)
     artifacts = (file.parent / "artifacts").as_uri() if file else None
     try:
         client.create_experiment(EXPERIMENT, artifact_location=artifacts)
     except mlflow.exceptions.MlflowException:
-        # Another process may have made it in between.
+        # Another process may have created it in the meantime.
         if client.get_experiment_by_name(EXPERIMENT) is None:
             raise

@@ -2,7 +2,7 @@
 
 from ranzcr import config
 from ranzcr.journal import changes, rows
-from ranzcr.tracking import settings
+from ranzcr.tracking import params
 
 RECIPE = "cfg.training.recipe"
 
@@ -53,7 +53,7 @@ def test_a_setting_of_only_one_run_is_not_a_change():
 
 
 def test_a_parent_without_a_run_is_replaced_by_the_packaged_experiment(journal_of):
-    student = dict(settings.of_experiment(config.load("smoke_b")))
+    student = dict(params.of_experiment(config.load("smoke_b")))
     journal_of({"name": "smoke_b", "tags": {"parent": "smoke_a"}, "params": student})
     assert "head: concat→attention" in changed()["smoke_b"]
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from ranzcr import cli, config
 from ranzcr.errors import ConfigError, TrackingError
 from ranzcr.journal import views
-from ranzcr.tracking import context, runs, server
+from ranzcr.tracking import context, server
+from ranzcr.tracking.names import Tag
 
 MLFLOW_TAKES = 5000  # characters of an experiment's tag before MLflow 3; 20,000 since
 DIGEST = "d" * 64
@@ -22,7 +23,7 @@ def single(journal):
     experiment = config.load("smoke_a")
     with context.fold_run(experiment, dataset_digest=DIGEST, fold=0, labels=["a"]) as fold:
         pass
-    return journal.get_run(fold.run_id).data.tags[runs.PARENT]
+    return journal.get_run(fold.run_id).data.tags[Tag.PARENT_RUN]
 
 
 def saved(client):

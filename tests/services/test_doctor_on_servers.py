@@ -58,7 +58,7 @@ def test_a_wrong_password_fails_once(guarded_server, team, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not this one")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 2
-    assert "does not take the password of the-viewer" in done.stdout
+    assert "rejects the password of the-viewer" in done.stdout
     assert "fail  our credentials: set MLFLOW_TRACKING_USERNAME" in done.stdout
     assert "5 ok, 1 fail" in done.stdout
 

@@ -16,7 +16,8 @@ from proxy import LossyProxy
 
 from ranzcr import config
 from ranzcr.registry import registry
-from ranzcr.tracking import context, outbox, runs, server
+from ranzcr.tracking import context, outbox, server
+from ranzcr.tracking.names import Tag
 
 RANZCR = Path(sys.executable).parent / "ranzcr"
 DIGEST = "d" * 64
@@ -163,11 +164,11 @@ def test_a_run_is_made_once_though_the_answer_is_lost(lossy, mortal):
     lossy.lose("/runs/create", "/runs/log-batch", "/runs/update")
     with fold_run("smoke_a", digest="e" * 64) as run:
         run.log_epoch(0, {"loss": 1.0})
-        key = server.connect().get_run(run.run_id).data.tags[runs.KEY]
+        key = server.connect().get_run(run.run_id).data.tags[Tag.RUN_KEY]
     assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
     client = server.connect()
     everything = client.search_runs(
-        [server.experiment_id(client)], f"tags.{runs.KEY} = '{key}'", run_view_type=3
+        [server.experiment_id(client)], f"tags.{Tag.RUN_KEY} = '{key}'", run_view_type=3
     )
     assert [found.info.run_id for found in everything] == [run.run_id]
     assert losses(client, run.run_id) == [(0, 1.0)]

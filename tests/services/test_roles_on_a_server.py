@@ -92,7 +92,7 @@ def test_a_trainer_is_told_who_may_write_the_production_model(acting, candidate,
         client.copy_model_version(f"models:/{CANDIDATES}/{candidate}", PRODUCTION)
     assert str(caught.value) == (
         f"MLflow at {guarded_server.uri} refuses the-trainer the call model-versions/create (403): "
-        "ranzcr-clip is written by an approver, ranzcr-clip-candidates by a trainer; ask its admin "
+        "an approver writes ranzcr-clip, a trainer writes ranzcr-clip-candidates; ask its admin "
         "for the role"
     )
     with pytest.raises(MlflowException):
@@ -116,10 +116,10 @@ def test_a_viewer_may_not_write_artifacts(acting, tmp_path):
 
 
 def test_credentials_that_are_missing_or_wrong_are_one_line(acting, team, monkeypatch):
-    with pytest.raises(TrackingError, match="does not take the password of the-trainer; check"):
+    with pytest.raises(TrackingError, match="rejects the password of the-trainer; check"):
         acting(Account("the-trainer", "not this one"))
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
-    with pytest.raises(TrackingError, match="asks who you are; set MLFLOW_TRACKING_USERNAME"):
+    with pytest.raises(TrackingError, match="asks for a user name; set MLFLOW_TRACKING_USERNAME"):
         server.connect()
 
 
@@ -132,7 +132,7 @@ def test_the_same_file_again_changes_nothing(roles_file):
 def test_a_dry_run_tells_and_changes_nothing(roles_file, acting):
     stranger = account("dora")
     assert roles_file({stranger: "trainer"}, dry_run=True)[0] == "make user dora"
-    with pytest.raises(TrackingError, match="does not take the password of dora"):
+    with pytest.raises(TrackingError, match="rejects the password of dora"):
         acting(stranger)
 
 

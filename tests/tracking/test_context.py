@@ -6,7 +6,8 @@ from mlflow.exceptions import MlflowException
 
 from ranzcr import config
 from ranzcr.errors import TrackingError
-from ranzcr.tracking import context, outbox, runs, server
+from ranzcr.tracking import context, outbox, server
+from ranzcr.tracking.names import Tag
 
 DIGEST = "d" * 64
 LABELS = ["ETT - Abnormal", "CVC - Normal"]
@@ -42,7 +43,7 @@ def all_runs(client):
 
 
 def root_of(client, run_id):
-    return client.get_run(client.get_run(run_id).data.tags[runs.PARENT])
+    return client.get_run(client.get_run(run_id).data.tags[Tag.PARENT_RUN])
 
 
 def test_folds_hang_under_the_run_of_their_experiment(journal, experiment):
@@ -196,7 +197,7 @@ def test_folds_that_kfps_plugin_keeps_elsewhere_make_a_whole_row(
     assert stored.info.run_id == row.run_id
     assert (stored.info.run_name, stored.info.status) == ("kdb3v3_b71_001", "FINISHED")
     assert (stored.data.tags["folds"], stored.data.metrics["gpu_hours"]) == ("2", 4.0)
-    assert stored.data.tags[runs.NOTE] == experiment.about
+    assert stored.data.tags[Tag.NOTE] == experiment.about
     assert stored.inputs.dataset_inputs[0].dataset.digest == DIGEST[:36]
     assert [item.path for item in journal.list_artifacts(row.run_id)] == ["experiment.yaml"]
 

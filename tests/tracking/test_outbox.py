@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ranzcr.tracking import outbox, runs, server, settling
+from ranzcr.tracking.names import Tag
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def opened(client, key="key", **more):
 
 def abandon(run):
     """What is left of a run whose process was killed."""
-    run._out.leave(sent=False)
+    run._sink.leave(sent=False)
 
 
 def history(client, run, name="loss"):
@@ -73,7 +74,7 @@ def test_a_batch_that_arrived_before_the_process_could_note_it_is_there_once(jou
     run = opened(journal)
     run.log_epoch(0, {"loss": 1.0})
     run.flush()
-    os.pwrite(run._out._sent, b"0" * 20, 0)  # as if killed between the two
+    os.pwrite(run._sink._sent, b"0" * 20, 0)  # as if killed between the two
     abandon(run)
     outbox.recover(journal)
     assert history(journal, run) == [(0, 1.0)]
@@ -82,7 +83,7 @@ def test_a_batch_that_arrived_before_the_process_could_note_it_is_there_once(jou
 def test_a_line_that_was_cut_off_is_left_out(journal, by_hand):
     run = opened(journal)
     run.log_epoch(0, {"loss": 1.0})
-    os.write(run._out._file, b'{"kind": "metrics", "time": 17')
+    os.write(run._sink._file, b'{"kind": "metrics", "time": 17')
     abandon(run)
     outbox.recover(journal)
     assert history(journal, run) == [(0, 1.0)]
@@ -167,7 +168,7 @@ def test_a_full_disk_loses_nothing(journal, by_hand, tmp_path, small_files, capf
     small_files((folder / "entries.jsonl").stat().st_size + 250)
     for epoch in range(20):
         run.log_epoch(epoch, {"loss": float(epoch)})
-    assert 20 < run._out.waiting() < 30
+    assert 20 < run._sink.waiting() < 30
     small_files(resource.RLIM_INFINITY)
     run.end("FINISHED")
     assert history(journal, run) == [(epoch, float(epoch)) for epoch in range(20)]
@@ -177,13 +178,13 @@ def test_a_full_disk_loses_nothing(journal, by_hand, tmp_path, small_files, capf
 def test_what_no_disk_took_is_sent_from_memory(journal, by_hand):
     run = opened(journal)
     run.flush()
-    put = run._out._write
-    run._out._write = lambda: None  # the disk takes nothing any more
+    put = run._sink._write
+    run._sink._write = lambda: None  # the disk takes nothing any more
     run.log_epoch(0, {"loss": 1.0})
     run.flush()
-    run._out._write = put
+    run._sink._write = put
     assert history(journal, run) == [(0, 1.0)]
-    assert run._out.waiting() == 0
+    assert run._sink.waiting() == 0
     run.end("FINISHED")
 
 
@@ -206,7 +207,7 @@ def test_whatever_happens_each_value_arrives_once(journal, by_hand, acts):
             logged += 1
         elif act == "die and go on":
             abandon(run)
-            run = opened(journal, key=journal.get_run(run.run_id).data.tags[runs.KEY])
+            run = opened(journal, key=journal.get_run(run.run_id).data.tags[Tag.RUN_KEY])
             outbox.recover(journal)
         else:
             _try(run, lost=act == "lose the answer", away=act == "away")
@@ -227,17 +228,17 @@ def _try(run, *, lost, away):
                 raise MlflowException("database is locked")
 
         patch.setattr(MlflowClient, "log_batch", log_batch)
-        run._out._try_to_send()
+        run._sink._try_to_send()
 
 
 def test_the_thread_sends_by_itself_and_says_that_it_lives(journal, monkeypatch):
     monkeypatch.setattr(outbox, "_COLLECT", 0.01)
     monkeypatch.setattr(settling, "BEAT", 0.0)
     run = opened(journal)
-    journal.delete_tag(run.run_id, settling.ALIVE)
+    journal.delete_tag(run.run_id, Tag.ALIVE_AT)
     run.log_epoch(0, {"loss": 1.0})
     _wait_for(lambda: history(journal, run) == [(0, 1.0)])
-    _wait_for(lambda: settling.ALIVE in journal.get_run(run.run_id).data.tags)
+    _wait_for(lambda: Tag.ALIVE_AT in journal.get_run(run.run_id).data.tags)
     run.end("FINISHED")
 
 
@@ -256,7 +257,7 @@ def test_a_run_that_was_not_heard_of_for_long_is_killed(journal, by_hand):
         journal, "fold", "name", {"kind": "fold", "root_key": "root"}, {}, parent=root.run_id
     )
     fold.flush()
-    journal.set_tag(fold.run_id, settling.ALIVE, str(int(time.time()) - 10_000))
+    journal.set_tag(fold.run_id, Tag.ALIVE_AT, str(int(time.time()) - 10_000))
     fresh = opened(journal, key="fresh")
     foreign = journal.create_run(server.experiment_id(journal))
     assert settling.reap(journal) == [fold.run_id]

@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name
 
 from ranzcr.tracking import runs, server
+from ranzcr.tracking.names import Tag
 
 
 @given(st.text(max_size=300))
@@ -47,7 +48,7 @@ def rival(journal, monkeypatch):
     def search_then_lose(client, key):
         found = search(client, key)
         if not rivals:
-            made = client.create_run(place, start_time=1, tags={runs.KEY: key, "kind": "single"})
+            made = client.create_run(place, start_time=1, tags={Tag.RUN_KEY: key, "kind": "single"})
             rivals.append(made.info.run_id)
         return found
 

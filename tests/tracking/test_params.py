@@ -1,12 +1,12 @@
 """Settings as MLflow's params."""
 
 from ranzcr import config
-from ranzcr.tracking import settings
+from ranzcr.tracking import params
 
 
 def test_settings_are_flat_and_phases_go_by_name():
     nested = {"tta": "flip", "model": {"dropout": 0.5}, "recipe": [{"name": "warm", "lr": 1e-4}]}
-    assert settings.flatten(nested, "cfg") == {
+    assert params.flatten(nested, "cfg") == {
         "cfg.tta": "flip",
         "cfg.model.dropout": 0.5,
         "cfg.recipe.warm.lr": 1e-4,
@@ -14,7 +14,7 @@ def test_settings_are_flat_and_phases_go_by_name():
 
 
 def test_values_are_text_as_people_write_it():
-    values = settings.of_experiment(config.load("kdb3v3_b71_001"))
+    values = params.of_experiment(config.load("kdb3v3_b71_001"))
     assert values["cfg.model.head"] == "gap"
     assert values["cfg.teachers"] == "b7v3_001"
     assert values["cfg.model.pretrained"] in ("true", "false")
