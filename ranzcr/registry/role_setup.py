@@ -312,13 +312,8 @@ class _Setup:
 
     def _accepts(self, name: str, password: str) -> bool:
         """Return whether this is the user's password."""
-        try:
-            roles.get(self.auth.tracking_uri, "2.0/mlflow/users/current", (name, password))
-        except MlflowException as error:
-            if error.error_code != "UNAUTHENTICATED":
-                raise
-            return False
-        return True
+        uri, path = self.auth.tracking_uri, "/api/2.0/mlflow/users/current"
+        return server.get(uri, path, login=(name, password)).status_code != 401
 
     def _grant(self, role: str, resource: Resource, permission: str) -> None:
         self.auth.add_role_permission(self._role_id(role), *resource, permission)

@@ -103,19 +103,10 @@ def covers(permission: str, needed: str) -> bool:
     return _WEAKEST_FIRST.index(permission) >= _WEAKEST_FIRST.index(needed)
 
 
-def get(
-    uri: str, path: str, login: tuple[str, str] | None = None, **params: str
-) -> dict[str, Any] | None:
-    """Return the server's answer to a GET request, None if it does not know the path (404).
-
-    Args:
-        uri: of the server.
-        path: below /api/.
-        login: name and password, if not our own.
-        params: of the query.
-    """
+def get(uri: str, path: str, **params: str) -> dict[str, Any] | None:
+    """Return the answer to a GET request below /api/, None if the server does not know the path."""
     endpoint = f"/api/{path}"
-    answer = server.get(uri, endpoint, login=login, params=params)
+    answer = server.get(uri, endpoint, params=params)
     if answer.status_code == 404:
         return None
     content: dict[str, Any] = verify_rest_response(answer, endpoint).json()

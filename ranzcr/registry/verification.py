@@ -15,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_folder
 from ranzcr.progress import track
-from ranzcr.registry import candidates, decisions, ledger
+from ranzcr.registry import candidates, ledger
 from ranzcr.registry.candidates import CANDIDATES, CHAMPION, CandidateVersion
-from ranzcr.registry.decisions import Decisions
 from ranzcr.registry.ledger import PRODUCTION, PROMOTE, Chain, LedgerLine
+from ranzcr.registry.promotion import Snapshot
 from ranzcr.tracking import server
 from ranzcr.tracking.names import Tag
 
@@ -37,11 +37,13 @@ class Verification:
 @dataclass(frozen=True)
 class _Registry:
     client: MlflowClient
-    chain: Chain
+    now: Snapshot
     production: dict[str, ModelVersion]  # by version
     candidates: dict[str, CandidateVersion]
-    champion: str  # the version at the alias, "" for none
-    decisions: Decisions
+
+    @property
+    def chain(self) -> Chain:
+        return self.now.chain
 
 
 def verify(*, content: bool = False) -> Verification:
@@ -61,17 +63,12 @@ def verify(*, content: bool = False) -> Verification:
 
 
 def _read(client: MlflowClient) -> _Registry:
-    production = {str(v.version): v for v in ledger.versions(client, PRODUCTION)}
-    lines = [(version, v.tags.get(ledger.TAG)) for version, v in production.items()]
     registered = map(CandidateVersion, ledger.versions(client, CANDIDATES))
-    champion = candidates.by_alias(client, PRODUCTION, CHAMPION)
     return _Registry(
         client,
-        ledger.follow(lines),
-        production,
+        Snapshot.read(client),
+        {str(version.version): version for version in ledger.versions(client, PRODUCTION)},
         {candidate.version: candidate for candidate in registered},
-        str(champion.version) if champion else "",
-        decisions.read(client),
     )
 
 
@@ -83,7 +80,7 @@ def _ledger(registry: _Registry) -> Iterator[str]:
 def _alias(registry: _Registry) -> Iterator[str]:
     """Check that the alias is at the last line's version."""
     head = registry.chain.head
-    version, expected = registry.champion, head.version if head else ""
+    version, expected = registry.now.in_use, head.version if head else ""
     if version == expected:
         return
     text = f"alias {CHAMPION} of {PRODUCTION} is at version {version or 'none'}, the last ledger"
@@ -179,14 +176,14 @@ def _same_findings(line: LedgerLine, candidate: CandidateVersion) -> bool:
 
 
 def _decisions(registry: _Registry) -> Iterator[str]:
-    for tag in registry.decisions.edited:
+    for tag in registry.now.decisions.edited:
         yield f"tag {tag} of {PRODUCTION} was changed by hand, and does not count; decide again"
     decided = [
         (f"waiver of gate {waiver.gate}", version, waiver.digest)
-        for version, waivers in registry.decisions.waivers.items()
+        for version, waivers in registry.now.decisions.waivers.items()
         for waiver in waivers
     ]
-    for version, verdict in registry.decisions.verdicts.items():
+    for version, verdict in registry.now.decisions.verdicts.items():
         decided.append((f"verdict {verdict.verdict}", version, verdict.digest))
     for decision, version, digest in decided:
         candidate = registry.candidates.get(version)

@@ -160,22 +160,24 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(three, monkeyp
         return real(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, CREATE, wait)
-    said = {}
+    outcomes = {}
 
     def act(version):
         try:
-            said[version] = promote(version, who=f"person {version}")
+            outcomes[version] = promote(version, who=f"person {version}")
         except TrackingError as problem:
-            said[version] = problem
+            outcomes[version] = problem
 
     threads = [threading.Thread(target=act, args=(version,)) for version in (2, 3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    winner, loser = sorted(said, key=lambda version: isinstance(said[version], TrackingError))
-    assert said[winner].changed
-    assert str(said[loser]) == (
+    winner, loser = sorted(
+        outcomes, key=lambda version: isinstance(outcomes[version], TrackingError)
+    )
+    assert outcomes[winner].changed
+    assert str(outcomes[loser]) == (
         f"candidate {loser} is not in use: person {winner}'s promote of candidate {winner} "
         "(version 2) came at the same time and is; see ranzcr registry list"
     )

@@ -78,11 +78,11 @@ def test_judged_again_a_waiver_holds_while_it_is_no_worse_and_is_shown_void_afte
 
 def test_a_waiver_that_stands_on_the_candidate_counts_for_nothing(journal, candidate):
     report = judged(SLOW)
-    given = decisions.Waiver(
+    waiver = decisions.Waiver(
         **{"gate": "latency", "digest": "x", "who": "Eve", "when": "2026-01-01", "why": "mine"},
         **{"value": 70.0, "text": "70 s per image", "against": None},
     )
-    forged = GateReport((PASSED.gates[0], SLOW.waived(given)))
+    forged = GateReport((PASSED.gates[0], SLOW.waived(waiver)))
     assert forged.result == "pass"
     candidate(report=forged)
     assert results()["latency"] == "fail"
@@ -133,9 +133,9 @@ def user(monkeypatch):
 
 def test_with_roles_a_promotion_waits_for_a_second_person(three, user):
     user("Tess")
-    asked = registry.promote("2", why="0.01 better")
-    assert (asked.waits, asked.changed, asked.version) == (True, False, "")
-    assert asked.summary == (
+    promotion = registry.promote("2", why="0.01 better")
+    assert (promotion.waits, promotion.changed, promotion.version) == (True, False, "")
+    assert promotion.summary == (
         "candidate 2 waits for an approver: ranzcr registry approve 2 --why ..."
     )
     assert registry.champion() is None
@@ -208,9 +208,9 @@ def test_the_commands_promote_reject_approve_and_show(three):
         "champion: version 2, candidate 2 (before: 1)\n"
     )
     ranzcr("rollback", "--why", "x")
-    text = ranzcr("show", "champion").output
+    output = ranzcr("show", "champion").output
     run = three.get_model_version(registry.CANDIDATES, "1").run_id
-    for told in ("tiny:1.000", "0.8000 [0.700, 0.900]", "d" * 64, run, "good", "gates: pass"):
-        assert told in text
-    assert "1 by promote, 3 by rollback" in text
+    for text in ("tiny:1.000", "0.8000 [0.700, 0.900]", "d" * 64, run, "good", "gates: pass"):
+        assert text in output
+    assert "1 by promote, 3 by rollback" in output
     assert "never promoted" in ranzcr("show", "3").output

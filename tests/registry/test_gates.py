@@ -11,7 +11,7 @@ from ranzcr.registry.gates import Gate, GateReport, Waiver
 
 LOW = Gate("latency", False, 70.0, 60.0, "70 s per image", low_is_good=True)
 HIGH = Gate("champion", False, 0.4, 0.9, "better with probability 0.4", against="old")
-WORDS = Gate("audit", False, None, None, "patient p1 stands in two folds")
+WORDS = Gate("audit", False, None, None, "patient p1 is in two folds")
 
 
 def waiver(gate, digest="content"):
@@ -22,8 +22,8 @@ def waiver(gate, digest="content"):
     )
 
 
-def result(gate, given, digest="content"):
-    return GateReport((gate,)).waived([given], digest).gates[0].result
+def result(gate, waiver, digest="content"):
+    return GateReport((gate,)).waived([waiver], digest).gates[0].result
 
 
 @pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
@@ -47,7 +47,7 @@ def test_it_ends_where_the_value_is_worse_and_holds_where_it_is_better(gate, wor
 
 
 def test_it_ends_where_other_words_are_found():
-    assert result(replace(WORDS, text="patients p1 and p2 stand"), waiver(WORDS)) == "fail"
+    assert result(replace(WORDS, text="patients p1 and p2 are"), waiver(WORDS)) == "fail"
 
 
 def test_it_ends_with_the_champion_that_was_compared():

@@ -74,9 +74,9 @@ def changed(**gates):
 
 
 def gate(report, name):
-    found = report.named(name)
-    assert found is not None
-    return found
+    result = report.named(name)
+    assert result is not None
+    return result
 
 
 def test_every_rule_has_a_gate():
@@ -143,8 +143,8 @@ def test_one_label_that_is_much_worse_fails_though_the_mean_is_better():
 
 
 def test_a_label_without_both_classes_is_left_out_and_none_at_all_fails():
-    one = replace(TRUTH, targets=np.column_stack([TRUTH.targets[:, 0], np.ones(N)]))
-    report = judging.judge(CANDIDATE, Reigning(), one)
+    one_label = replace(TRUTH, targets=np.column_stack([TRUTH.targets[:, 0], np.ones(N)]))
+    report = judging.judge(CANDIDATE, Reigning(), one_label)
     assert gate(report, "labels").passed
     assert gate(report, "labels").text.startswith("a has AUC")
     none = replace(TRUTH, targets=np.ones((N, 2)))
@@ -189,7 +189,7 @@ def test_only_common_studies_are_compared():
 @pytest.mark.parametrize(
     ("changes", "name", "words"),
     [
-        ({"clean": False, "audit": "patient p1 stands in two"}, "audit", "p1 stands in two"),
+        ({"clean": False, "audit": "patient p1 is in two"}, "audit", "p1 is in two"),
         ({"parity": 2e-4}, "parity", "by at most 2.0e-04; the limit is 1e-04"),
         ({"parity": float("nan")}, "parity", "by at most nan"),
         ({"seconds": 61.0}, "latency", "61 s per image on .* cores; the limit is 60 s"),
@@ -197,7 +197,7 @@ def test_only_common_studies_are_compared():
 )
 def test_what_was_measured_too_bad_fails(changes, name, words):
     report = judge(**changes)
-    assert [found.name for found in report.gates if found.result == "fail"] == [name]
+    assert [result.name for result in report.gates if result.result == "fail"] == [name]
     assert re.search(words, gate(report, name).text)
 
 
@@ -210,15 +210,15 @@ def test_ranks_in_place_of_probabilities_are_not_calibrated():
 
 def test_calibration_is_not_measured_on_few_studies():
     few = replace(CANDIDATE.oof.aligned(TRUTH.uids[:499]), values=np.ones((499, 2), np.float32))
-    found = gate(judge(oof=few), "calibration")
-    assert (found.result, found.text) == ("pass", "not measured on 499 studies; 500 are needed")
+    result = gate(judge(oof=few), "calibration")
+    assert (result.result, result.text) == ("pass", "not measured on 499 studies; 500 are needed")
 
 
 def test_a_leaderboard_score_is_asked_for_where_it_is_required():
     rules = changed(lb={"required": True})
     assert "ranzcr lb set" in gate(judge(rules=rules), "lb").text
-    found = gate(judge(rules=rules, leaderboard={"public": 0.97}), "lb")
-    assert (found.result, found.text) == ("pass", "public 0.9700")
+    result = gate(judge(rules=rules, leaderboard={"public": 0.97}), "lb")
+    assert (result.result, result.text) == ("pass", "public 0.9700")
 
 
 @given(st.data())

@@ -70,8 +70,8 @@ def test_any_race_leaves_one_chain_without_problems(lags):
     """Each act follows what its process saw, which is up to 3 acts old."""
     lines, seen = {}, [ledger.Chain()]
     for lag in lags:
-        known = seen[max(0, len(seen) - 1 - lag)]
-        write(lines, act(known))
+        line_seen = seen[max(0, len(seen) - 1 - lag)]
+        write(lines, act(line_seen))
         seen.append(ledger.follow(lines.items()))
     chain = seen[-1]
     assert chain.problems == ()
@@ -90,9 +90,9 @@ def test_a_changed_line_is_found_whichever_it_is(data):
     lines = history(4)
     version = data.draw(st.sampled_from(sorted(lines)))
     field = data.draw(st.sampled_from(FIELDS))
-    told = json.loads(lines[version])
-    other = data.draw(st.text(min_size=1).filter(lambda text: text != told[field]))
-    lines[version] = json.dumps({**told, field: other})
+    stored = json.loads(lines[version])
+    other = data.draw(st.text(min_size=1).filter(lambda text: text != stored[field]))
+    lines[version] = json.dumps({**stored, field: other})
     problem = ledger.follow(lines.items()).problems[0]
     if field in ("model", "gate_report"):
         assert problem.startswith(f"ledger line of ranzcr-clip version {version} cannot be read")
@@ -173,6 +173,6 @@ def test_the_ledger_is_read_as_a_stack_that_promotions_grow_and_rollbacks_shrink
             stack.append(f"candidate {len(lines)}")
         chain = ledger.follow(lines.items())
         write(lines, act(chain, stack[-1], ledger.ROLLBACK if is_rollback else ledger.PROMOTE))
-        known = ledger.follow(lines.items()).entries
-        found = ledger.before(known, known[-1].version)
-        assert (found.candidate_version if found else None) == (stack[-2:-1] or [None])[0]
+        lines_now = ledger.follow(lines.items()).entries
+        previous = ledger.before(lines_now, lines_now[-1].version)
+        assert (previous.candidate_version if previous else None) == (stack[-2:-1] or [None])[0]

@@ -40,8 +40,8 @@ def test_who_registered_first_stays_who_registered(journal, candidate, monkeypat
     candidate()
     monkeypatch.setenv("RANZCR_AUTHOR", "Bob")
     candidate()
-    found = registry.standing("1").candidate
-    assert (found.registered_by, found.people) == ("Eve", {"Eve", "Bob"})
+    registered = registry.standing("1").candidate
+    assert (registered.registered_by, registered.people) == ("Eve", {"Eve", "Bob"})
 
 
 def test_a_promoted_candidate_is_the_champion(three):

@@ -1,4 +1,4 @@
-"""The file of users and roles: what is wrong in it, in one line."""
+"""The file of users and roles: each mistake is one line."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ SECRET = "correct horse battery"
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
-    """Writes the lines below `users:` and gives the error that reading them raises."""
+def error_of(tmp_path, monkeypatch):
+    """Writes the lines below `users:`; returns the error of reading them."""
     monkeypatch.setenv("ANNA_PASSWORD", SECRET)
 
     def read(users):
@@ -58,13 +58,13 @@ def test_passwords_come_from_the_environment_and_from_files(tmp_path, monkeypatc
         ("anna: {}", "users.anna.role: Field required"),
     ],
 )
-def test_a_typo_is_one_line(told, users, message):
-    assert told(users) == message
+def test_a_typo_is_one_line(error_of, users, message):
+    assert error_of(users) == message
 
 
-def test_a_password_file_that_is_missing_is_named(told, tmp_path):
+def test_a_password_file_that_is_missing_is_named(error_of, tmp_path):
     expected = f"user anna: {tmp_path / 'anna'} holds no password; write it there"
-    assert told("anna: {role: trainer, password_file: anna}") == expected
+    assert error_of("anna: {role: trainer, password_file: anna}") == expected
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_password_file_that_is_missing_is_named(told, tmp_path):
         f"anna: {{role: trainer, password_env: {SECRET}",
     ],
 )
-def test_a_password_in_the_file_is_refused_and_not_repeated(told, users):
-    assert SECRET not in told(users)
+def test_a_password_in_the_file_is_refused_and_not_repeated(error_of, users):
+    assert SECRET not in error_of(users)
 
 
 def test_another_key_than_users_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""What somebody changed by hand is found, all of it, and named."""
+"""Everything that somebody changed by hand is found and named."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ def history(three):
     return three
 
 
-def findings(**asked):
-    return verification.verify(**asked).findings
+def findings(**options):
+    return verification.verify(**options).findings
 
 
 def reseal(client, version, tag="gate_report", **changes):
@@ -118,8 +118,8 @@ def removed_verdict_hash(client):
 
 
 def verdict_of_other_content(client):
-    told = decisions.Verdict(verdict="approved", digest="other", who="Bob", when="", why="")
-    decisions.decide(client, "3", told)
+    verdict = decisions.Verdict(verdict="approved", digest="other", who="Bob", when="", why="")
+    decisions.decide(client, "3", verdict)
 
 
 EDITS = [
@@ -201,7 +201,7 @@ def test_a_model_whose_files_were_changed_is_found_by_its_content(journal, candi
         (model,) = Path(place).rglob("fold0.onnx")
         model.write_bytes(model.read_bytes() + b"\0")
     assert findings() == ()
-    told = findings(content=True)
-    assert len(told) == 2  # the candidate, and the version that is a copy of it
-    for finding, name in zip(told, (CANDIDATES, PRODUCTION), strict=True):
+    changed = findings(content=True)
+    assert len(changed) == 2  # the candidate, and the version that is a copy of it
+    for finding, name in zip(changed, (CANDIDATES, PRODUCTION), strict=True):
         assert finding.startswith(f"model of {name} version 1 was changed by hand: its digest is")
