@@ -70,7 +70,9 @@ def audit(
     from ranzcr.data import audit as auditor
     from ranzcr.data.dataset import Dataset
 
-    report = auditor.audit(Dataset.open(dataset))
+    prepared = Dataset.open(dataset, verify=False)
+    prepared.verify()
+    report = auditor.audit(prepared)
     for finding in report.findings:
         typer.echo(f"{'leak' if finding.leak else 'warning'}  {finding.check}: {finding.text}")
     if not report.clean:

@@ -21,8 +21,8 @@ import pandas as pd
 from ranzcr.data import annotations as lines
 from ranzcr.errors import DataError, nearest
 from ranzcr.labels import PATIENT, UID, LabelSchema
+from ranzcr.submission.kernel import is_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 COMPETITION = "competition"  # the source of train and test images
 
 # Columns of the prepared table, which no label may be named like.
@@ -118,7 +118,7 @@ def find_images(folder: Path) -> dict[str, str]:
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     for name in names:
         file = Path(name)
-        if file.suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+        if not is_image(file):
             continue
         if file.stem in found:
             raise DataError(f"{folder}: {found[file.stem]} and {name} are one study; keep one")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pandas as pd
 
 from ranzcr.errors import DataError
 from ranzcr.files import hash_json
+from ranzcr.home import home
 from ranzcr.labels import PATIENT, UID, LabelSchema
 from ranzcr.progress import track
 
@@ -44,8 +46,15 @@ class Dataset:
     folds: int
 
     @classmethod
-    def open(cls, path: Path | str) -> Dataset:
-        """Raises DataError where it is missing, of another version, or damaged."""
+    def open(cls, path: Path | str, *, verify: bool = True) -> Dataset:
+        """Open a data set.
+
+        Args:
+            verify: compare the checksums of an image cache that is new to this machine; False is
+                for callers that need no images.
+
+        Raises DataError if it is missing, of another version, or damaged.
+        """
         path = Path(path)
         described = read_description(path)
         try:
@@ -60,9 +69,12 @@ class Dataset:
         schema = LabelSchema(tuple(described["labels"]))
         _refuse_other_shape(path, images, (rows, size, size))
         _refuse_other_table(path, table, schema, rows)
-        return cls(
+        dataset = cls(
             path, schema, table, annotations, images, described["digest"], described["folds"]
         )
+        if verify:
+            dataset._verify_once()
+        return dataset
 
     @property
     def image_size(self) -> int:
@@ -78,6 +90,17 @@ class Dataset:
     def targets(self, rows: np.ndarray) -> np.ndarray:
         """(n, L) float32 of 0 and 1; -1 where a row is unlabelled."""
         return self.table[list(self.schema.names)].to_numpy(np.float32)[rows]
+
+    def _verify_once(self) -> None:
+        """Verify the images unless this machine has done so since the file was written."""
+        file = (self.path / "images.npy").stat()
+        version = [self.digest, file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns]
+        marker = home() / "verified" / hash_json(version)[:32]
+        if not marker.exists():
+            self.verify()
+            with suppress(OSError):  # a folder that cannot be written: verified again next time
+                marker.parent.mkdir(parents=True, exist_ok=True)
+                marker.touch()
 
     def verify(self) -> None:
         """Read every image and compare its checksum. Raises DataError at the first difference."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ranzcr.cores import cores
-from ranzcr.data.competition import IMAGE_SUFFIXES
 from ranzcr.errors import DataError
 from ranzcr.progress import track
+from ranzcr.submission.kernel import is_image
 
 TABLES = ("train.csv", "train_annotations.csv", "sample_submission.csv", "corrections.csv")
 _FOLDERS = ("train", "test", "external")
@@ -51,11 +51,11 @@ def fetch_images(source: str, out: Path) -> None:
     Raises DataError where there is no such source or no image in it.
     """
     if source.startswith("s3://"):
-        _from_s3(source, out, lambda name: "/" not in name and _is_image(name))
+        _from_s3(source, out, lambda name: "/" not in name and is_image(name))
     elif not Path(source).is_dir():
         raise DataError(f"{source}: no such folder; give a folder of images, or s3://...")
     else:
-        images = [file for file in sorted(Path(source).iterdir()) if _is_image(file.name)]
+        images = [file for file in sorted(Path(source).iterdir()) if is_image(file.name)]
         _place_all([(file, out / file.name) for file in images], "Copying images")
     if not any(out.iterdir()):
         raise DataError(f"{source}: no .jpg or .png image in it")
@@ -80,7 +80,7 @@ def add_external(given: str, out: Path) -> None:
         raise DataError(f"external {given}: there is already one named {name}; give name=path")
     if not folder.is_dir():
         raise DataError(f"external {given}: no such folder; give a folder of images")
-    images = [file for file in sorted(folder.rglob("*")) if _is_image(file.name)]
+    images = [file for file in sorted(folder.rglob("*")) if is_image(file.name)]
     if not images:
         raise DataError(f"external {given}: no .jpg or .png image in it")
     _place_all([(file, target / file.name) for file in images], f"Copying {name}")
@@ -167,11 +167,11 @@ def belongs(name: str) -> bool:
         case [table]:
             return table in TABLES
         case ["train" | "test", image]:
-            return _is_image(image)
+            return is_image(image)
         case ["external", table]:
             return table.endswith(".csv")
         case ["external", _, image]:
-            return _is_image(image)
+            return is_image(image)
     return False
 
 
@@ -202,7 +202,3 @@ def _place(file: Path, target: Path) -> None:
         os.link(file.resolve(), target)
     except OSError:
         shutil.copyfile(file, target)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")

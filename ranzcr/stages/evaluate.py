@@ -45,7 +45,7 @@ def run(predictions: Sequence[Path], dataset: Path, out: Path) -> EvaluateResult
 
     Raises DataError unless each train row is predicted once, by the model of its own fold.
     """
-    prepared = Dataset.open(dataset)
+    prepared = Dataset.open(dataset, verify=False)
     splits = {
         split: oof.read_all(predictions, split, prepared.schema, prepared.digest)
         for split in ("oof", "test", "external")

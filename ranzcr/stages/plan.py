@@ -34,7 +34,7 @@ def run(
     Raises ConfigError for an experiment that is unknown or given twice, and for soft labels that
     are missing or lack a teacher.
     """
-    prepared = Dataset.open(dataset)
+    prepared = Dataset.open(dataset, verify=False)
     soft = SoftLabels.open(soft_labels) if soft_labels else None
     items: list[dict[str, str]] = []
     planned: set[str] = set()

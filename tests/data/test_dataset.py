@@ -39,7 +39,19 @@ def test_a_changed_pixel_is_found(prepared):
     images[3, 0, 0] ^= 1
     images.flush()
     with pytest.raises(DataError, match=r"images\.npy: the image of 1\.2\.3 \(row 3\) is damaged"):
-        Dataset.open(prepared).verify()
+        Dataset.open(prepared, verify=False).verify()
+
+
+def test_a_cache_that_is_new_to_this_machine_is_verified_when_it_is_opened(prepared, monkeypatch):
+    verified = []
+    monkeypatch.setattr(Dataset, "verify", lambda dataset: verified.append(dataset.path))
+    Dataset.open(prepared)  # prepare has verified it
+    assert verified == []
+    copy = shutil.copytree(prepared, prepared.with_name("copy"))
+    Dataset.open(copy, verify=False)
+    assert verified == []
+    Dataset.open(copy)
+    assert verified == [copy]
 
 
 def test_another_folder_is_no_data_set(tmp_path):
