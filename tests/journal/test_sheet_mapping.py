@@ -58,7 +58,8 @@ def test_neptunes_runs_are_known():
     more = ["parameters/net/backbone", "parameters/lr", "metrics/kappa", "logs/output", "sys/size"]
     row = ["2021-03-01", "RAN-1", "a", "amy", "x,y", "False", "b7", "0.1", "0.7", "epoch 1", "9"]
     assert list(guessed([*columns, *more], row).values()) == [
-        *["start_time", "row_id", "experiment", "author", "params.imported.sys/tags", "status"],
+        *["start_time", "row_id", "experiment", "author", "params.imported.sys/tags"],
+        "params.imported.sys/failed",
         *["backbone", "params.imported.parameters/lr", "metrics.kappa"],
         *["params.imported.logs/output", "params.imported.sys/size"],
     ]

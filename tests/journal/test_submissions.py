@@ -66,7 +66,9 @@ def test_the_latest_submission_counts(filled, submitted):
         "submission.csv,2021-03-10 10:00:00,b7v3_001,complete,0.967,",
     )
     assert public("b7v3_001") == 0.968
-    assert plan.notes == ["row 2 names b7v3_001 too, and counts: it is later than row 3"]
+    assert plan.notes == [
+        "several submissions name b7v3_001: row 2 is later than row 3, and counts"
+    ]
 
 
 def test_newer_lists_have_a_number_and_begin_with_a_warning(filled, submitted):

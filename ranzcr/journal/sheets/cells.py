@@ -85,9 +85,8 @@ def _kind(cell: Cell, _: Layout) -> str | None:
 
 
 def _status(cell: Cell, _: Layout) -> str | None:
-    """FAILED or KILLED; None for all other states. Neptune writes True for failed."""
-    state = "FAILED" if text(cell).casefold() == "true" else text(cell)
-    return state if state in ("FAILED", "KILLED") else None
+    """FAILED or KILLED; None for all other states."""
+    return text(cell) if text(cell) in ("FAILED", "KILLED") else None
 
 
 def _names(cell: Cell, _: Layout) -> str | None:

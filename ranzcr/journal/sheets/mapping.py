@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,7 @@ _NAMES = {column.heading: name for name, column in IMPORTED.items() if column.he
 _NAMES |= {name: name for name in IMPORTED}
 _NEPTUNE = {  # in its exports, and in those of its older versions
     **{"sys/id": "row_id", "sys/name": "experiment", "sys/creation_time": "start_time"},
-    **{"sys/owner": "author", "sys/description": "note", "sys/failed": "status"},
+    **{"sys/owner": "author", "sys/description": "note"},
     **{"id": "row_id", "name": "experiment", "created": "start_time", "finished": "end_time"},
     **{"owner": "author", "notes": "note"},
 }
@@ -33,7 +34,7 @@ _SETTINGS = {"img_size": "image_size", "resolution": "image_size", "encoder": "b
 _SETTINGS |= {name: name for name in ("image_size", "backbone", "head")}
 _ABOUT = (
     "# What each column is in the journal: ranzcr journal import FILE --map THIS_FILE\n"
-    f"# {', '.join(IMPORTED)},\n"
+    f"{textwrap.fill(', '.join(IMPORTED), 98, initial_indent='# ', subsequent_indent='# ')},\n"
     "# metrics.NAME, params.NAME, tags.NAME, auc/LABEL, auc_fold/0, skip; cv_auc % is in percent.\n"
     "# A column with '' becomes the param imported.COLUMN. `source` finds rows again: keep it.\n"
     "# More keys: sep, encoding, sheet, header_row, decimal (','), date_format ('%d.%m.%Y').\n"

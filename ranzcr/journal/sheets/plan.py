@@ -20,8 +20,9 @@ from ranzcr.journal.sheets.tables import listed
 from ranzcr.tracking import provenance
 from ranzcr.tracking.names import Metric, Tag
 
-_LB = (f"metrics.{Metric.LB_PUBLIC}", f"metrics.{Metric.LB_PRIVATE}")
-_BY_HAND = {*_LB, f"tags.{Tag.DECISION}", NOTE}  # an import may write it to a trained run
+# Cells that an import may write to a run that ranzcr trained.
+_BY_HAND = {f"metrics.{Metric.LB_PUBLIC}", f"metrics.{Metric.LB_PRIVATE}"}
+_BY_HAND |= {f"tags.{Tag.LB_SUBMISSION}", f"tags.{Tag.DECISION}", NOTE}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Edit:
     def __str__(self) -> str:
         """ "b7v3_001: lb_public 0.967 -> 0.968"."""
         changed = sorted({*self.content, *self.cleared})
-        changes = [f"{_changed(cell, self.run, self.content.get(cell))}" for cell in changed]
+        changes = [_changed(cell, self.run, self.content.get(cell)) for cell in changed]
         return f"{self.run.experiment}: {', '.join(changes)}"
 
 
@@ -92,27 +93,23 @@ def compare(rows: Sequence[Row], journal: Journal, plan: Plan) -> None:
         else:
             plan.same += 1
     keys, names = {row.key for row in rows}, {row.name for row in plan.new}
-    own = [run for run in journal.runs if run.tags.get(Tag.IMPORTED_SOURCE) == plan.source]
-    gone = [run.experiment for run in own if stored.key_of(run) not in keys]
-    moved = {
-        run.experiment: run.tags[Tag.IMPORTED_SOURCE]
-        for run in journal.runs
-        if run.experiment in names and Tag.IMPORTED_SOURCE in run.tags
-    }
-    plan.note(
-        "changes of runs that ranzcr trained are not written, except LB, decision and note",
-        kept,
-    )
+    gone: list[str] = []
+    elsewhere: dict[str, str] = {}  # name -> source
+    for run in journal.runs:
+        source = run.tags.get(Tag.IMPORTED_SOURCE)
+        if source == plan.source and stored.key_of(run) not in keys:
+            gone.append(run.experiment)
+        elif source not in (None, plan.source) and run.experiment in names:
+            elsewhere[run.experiment] = str(source)
+    trained = "changes of runs that ranzcr trained are not written (only LB, decision and note are)"
+    plan.note(trained, kept)
     plan.note("rows imported earlier are not in the file any more and stay in the journal", gone)
-    plan.note(
-        "new rows have names that the journal has from another source; to update those instead, "
-        f"write `source: {next(iter(moved.values()), '')}` into a file for --map",
-        list(moved),
-    )
-    plan.leftovers += [
-        run for run in journal.unfinished if run.tags.get(Tag.IMPORTED_SOURCE) == plan.source
-    ]
-    plan.leftovers += [run for run in journal.replaced if stored.key_of(run) in keys]
+    source = next(iter(elsewhere.values()), "")
+    advice = f"to update those, write `source: {source}` into a file for --map"
+    plan.note(f"new names are in the journal from another source; {advice}", list(elsewhere))
+    begun = [r for r in journal.unfinished if r.tags.get(Tag.IMPORTED_SOURCE) == plan.source]
+    replaced = [run for run in journal.replaced if stored.key_of(run) in keys]
+    plan.leftovers += begun + replaced
 
 
 def _with_keys(rows: Sequence[Row], journal: Journal, source: str) -> list[Row]:

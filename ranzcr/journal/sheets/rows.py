@@ -11,12 +11,13 @@ from ranzcr.errors import DataError
 from ranzcr.journal.columns import Column
 from ranzcr.journal.sheets.cells import READERS, CellError, is_empty
 from ranzcr.journal.sheets.mapping import Mapping
-from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, LONGEST, Content
+from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, LONGEST, STATUS, Content
 from ranzcr.journal.sheets.tables import Table, listed, text
 from ranzcr.tracking import runs
-from ranzcr.tracking.names import Metric, Tag
+from ranzcr.tracking.names import Metric, Param, Tag
 
 _FOLDS, _MEMBERS, _WEIGHTS = f"tags.{Tag.FOLDS}", f"tags.{Tag.MEMBERS}", f"tags.{Tag.WEIGHTS}"
+_NEPTUNE_FAILED = f"params.{Param.IMPORTED}sys/failed"
 _TOTAL = re.compile(r"((grand )?total|sum|average|mean|avg|max|min)s?:?", re.IGNORECASE)
 
 
@@ -120,7 +121,9 @@ def _row(number: int, content: Content, filled: int, mapping: Mapping) -> Row | 
 
 
 def _complete(content: Content) -> None:
-    """Add what follows from other cells: how many folds have a score, a blend's weights."""
+    """Add what follows from other cells: the number of folds, the weights of a blend, a failure."""
+    if str(content.get(_NEPTUNE_FAILED)).casefold() == "true":
+        content[STATUS] = "FAILED"
     scores = sum(cell.startswith(f"metrics.{Metric.FOLD_AUC}") for cell in content)
     if scores:
         content.setdefault(_FOLDS, str(scores))

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from ranzcr.errors import DataError
 from ranzcr.journal.journal_run import JournalRun
 from ranzcr.journal.sheets import cells, plan, stored
-from ranzcr.journal.sheets.plan import Edit, Plan
+from ranzcr.journal.sheets.plan import Plan
 from ranzcr.journal.sheets.rows import Row, identity
 from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, START, Content, content_of
 from ranzcr.journal.sheets.tables import Layout, Table, listed, text
@@ -73,20 +73,17 @@ def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> 
             rows.append(_row(submission, kind, known))
             continue
         if name in latest:
-            table.notes.append(
-                f"row {submission.row} names {name} too, and counts: it is later than row "
-                f"{latest[name].row}"
-            )
+            later = f"row {submission.row} is later than row {latest[name].row}"
+            table.notes.append(f"several submissions name {name}: {later}, and counts")
         latest[name] = submission
-    plan.compare(rows, journal, changes)
     for name, submission in latest.items():
-        present = content_of(by_name[name][0])
-        edited = {cell: v for cell, v in submission.scores.items() if present.get(cell) != v}
-        if edited or _SUBMISSION not in present:
-            edited[_SUBMISSION] = submission.name
-            changes.edits.append(Edit(by_name[name][0], edited))
-        else:
-            changes.same += 1
+        (run,) = by_name[name]
+        before = content_of(run)
+        same = before.items() >= submission.scores.items()
+        number = before.get(_SUBMISSION, submission.name) if same else submission.name
+        content = submission.scores | {_SUBMISSION: number}
+        rows.append(Row(submission.row, content, stored.key_of(run)))
+    plan.compare(rows, journal, changes)
 
 
 def _scored(table: Table) -> list[Submission]:
