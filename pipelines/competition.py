@@ -25,7 +25,7 @@ def competition(
     blend_method: str = "weights",
     gates: str = "",
     devices: int = 1,
-):
+) -> None:
     """From a competition folder to a promoted ensemble and its offline submission bundle.
 
     Args:
@@ -46,15 +46,15 @@ def competition(
         source, externals, code, image_size=image_size, folds=folds, seed=seed, skip_bad=skip_bad
     )
     teachers, first_scored = trained_on(data, first, "first-stage", code, devices)
-    taught = pseudo(code=code, **teachers.predictions(), **data)
+    soft_labels = pseudo(code=code, **teachers.predictions(), **data)
     students, second_scored = trained_on(
         data,
         second,
         "second-stage",
         code,
         devices,
-        soft_labels=taught.outputs["soft_labels"],
-        soft_digest=taught.outputs["Output"],
+        soft_labels=soft_labels.outputs["soft_labels"],
+        soft_digest=soft_labels.outputs["Output"],
     )
 
     blended = blend(
@@ -82,7 +82,7 @@ def competition(
         gates=gates,
     ).set_caching_options(False)
 
-    # kfp.local resolves a condition on a task's return value alone, not on a named output.
+    # kfp.local resolves a condition only on a task's return value, not on a named output.
     with dsl.If(registered.outputs["Output"] == "pass", name="gate-passed"):
         promoted = promote(
             candidate=registered.outputs["candidate"], why="gates of the competition pipeline"

@@ -8,8 +8,8 @@ from components.pseudo import pseudo
 from pipelines.parts import data_of, trained_on
 
 
-class Made(NamedTuple):
-    """What second-stage goes on from."""
+class Outputs(NamedTuple):
+    """The inputs of second-stage."""
 
     dataset: dsl.Dataset
     soft_labels: dsl.Dataset
@@ -26,7 +26,7 @@ def first_stage(
     seed: int = 0,
     skip_bad: bool = False,
     devices: int = 1,
-) -> Made:
+) -> Outputs:
     """Train and score experiments that learn from hard labels.
 
     Args:
@@ -44,5 +44,5 @@ def first_stage(
         source, externals, code, image_size=image_size, folds=folds, seed=seed, skip_bad=skip_bad
     )
     loop, _ = trained_on(data, first, "first-stage", code, devices)
-    taught = pseudo(code=code, **loop.predictions(), **data)
-    return Made(data["dataset"], taught.outputs["soft_labels"])
+    soft_labels = pseudo(code=code, **loop.predictions(), **data)
+    return Outputs(data["dataset"], soft_labels.outputs["soft_labels"])

@@ -14,7 +14,7 @@ def nightly(
     seed: int = 0,
     skip_bad: bool = False,
     version: str = "champion",
-):
+) -> None:
     """Check the data, look for drift of labels and grey values, score the model on today's labels.
 
     Args:

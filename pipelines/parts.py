@@ -1,4 +1,4 @@
-"""What several pipelines have in common; each part is called where a pipeline is drawn."""
+"""Parts that several pipelines share; each is called where a pipeline is defined."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ from components.predict import predict
 from components.prepare import prepare
 from components.train import train
 
-# ingest, fetch, register and promote look at the world outside (files, the registry), so they
-# always run; each is idempotent. All else comes from the cache where nothing has changed.
+# ingest, fetch, register and promote read files or the registry, so they always run; each is
+# idempotent. The other stages come from the cache if nothing has changed.
 
 
-def data_of(source, externals, code, **options) -> tuple[Any, dict[str, Any]]:
-    """The ingested competition folder, and the data set with its digest, as stages take it."""
+def data_of(source: Any, externals: Any, code: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the ingested competition folder, and the inputs `dataset` and `dataset_digest`."""
     ingested = ingest(source=source, externals=externals, images=False).set_caching_options(False)
     prepared = prepare(
         competition=ingested.outputs["competition"],
@@ -31,8 +31,8 @@ def data_of(source, externals, code, **options) -> tuple[Any, dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The two tasks of the loop; their outputs are collected anew for each use."""
+class Loop:
+    """The two tasks of a loop; each use needs its own Collected."""
 
     trained: Any
     predicted: Any
@@ -44,7 +44,7 @@ class Trained:
         return dsl.Collected(self.trained.outputs["Output"])
 
     def predictions(self) -> dict[str, Any]:
-        """As evaluate and pseudo take them."""
+        """Return the inputs `predictions` and `digests`."""
         return {
             "predictions": dsl.Collected(self.predicted.outputs["predictions"]),
             "digests": dsl.Collected(self.predicted.outputs["Output"]),
@@ -52,12 +52,18 @@ class Trained:
 
 
 def trained_on(
-    data, experiments, stage: str, code, devices, soft_labels=None, soft_digest=None
-) -> tuple[Trained, Any]:
-    """Train experiments on all folds, predict with each model; the loop and the task of evaluate.
+    data: dict[str, Any],
+    experiments: Any,
+    stage: str,
+    code: Any,
+    devices: Any,
+    soft_labels: Any = None,
+    soft_digest: Any = None,
+) -> tuple[Loop, Any]:
+    """Train experiments on all folds and predict with each model; returns also evaluate's task.
 
-    Within the loop every scalar comes from its item or from a pipeline's parameter: kfp.local
-    replaces the output of an outer task by the item.
+    Within the loop every scalar comes from its item or from a pipeline's parameter, because
+    kfp.local replaces the output of an outer task by the item.
     """
     soft = {"soft_labels": soft_labels} if soft_labels else {}
     digest = {"soft_digest": soft_digest} if soft_labels else {}
@@ -80,17 +86,17 @@ def trained_on(
             dataset_digest=item.dataset_digest,
             code=item.code,
         )
-    loop = Trained(trained, predicted)
+    loop = Loop(trained, predicted)
     return loop, evaluate(code=code, **loop.predictions(), **data)
 
 
-def fetched(version):
-    """The task that brings a registered version: ensemble, blended, candidate and their digest."""
+def fetched(version: Any) -> Any:
+    """Return the task that downloads a registered version."""
     return fetch(version=version).set_caching_options(False)
 
 
-def imported(uri, digest):
-    """What lies at `uri`, as an artifact."""
+def imported(uri: Any, digest: Any) -> Any:
+    """Return the data at a URI as an artifact."""
     return dsl.importer(
         artifact_uri=uri, artifact_class=dsl.Dataset, metadata={"digest": digest}
     ).output

@@ -1,4 +1,4 @@
-"""Hardware put on the tasks of a pipeline, when it is compiled."""
+"""Puts hardware on the tasks of a pipeline when it is compiled."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from pipelines.conventions import (
 from pipelines.hardware import Hardware, Profile, Provider
 from pipelines.trainer.placing import across_nodes
 
-# KFP's "max duration" becomes Argo's: the time from the first attempt's start, and its queue, after
-# which no other begins. An hour, as KFP has it by default, would be the end of any training.
+# KFP's "max duration" becomes Argo's: the time after the first attempt's start, queueing included,
+# after which Argo does not retry. KFP's default of an hour is shorter than any training.
 _BACKOFF = {"backoff_factor": 1.5, "backoff_max_duration": "2592000s"}
 
 
 def placed(graph: Any, profile: Profile, provider: Provider, image: str, code: str) -> Any:
-    """A pipeline with hardware on each of its tasks.
+    """Return a pipeline with hardware on each of its tasks.
 
     Args:
         graph: the KFP pipeline.
-        image: what each task runs in, name@sha256:...
+        image: of each task, name@sha256:...
         code: its version.
 
-    The pipeline's parameters `code` and `devices` are settled here: the compiled one lacks them.
+    The parameters `code` and `devices` are fixed, so the result does not have them.
     """
     function = graph.pipeline_func
     signature = inspect.signature(function)
@@ -51,13 +51,13 @@ def placed(graph: Any, profile: Profile, provider: Provider, image: str, code: s
                 place(task, profile, provider, image, code)
         return outputs
 
-    left = {name: each for name, each in signature.parameters.items() if name not in fixed}
+    left = {key: value for key, value in signature.parameters.items() if key not in fixed}
     with_hardware.__signature__ = signature.replace(parameters=list(left.values()))  # type: ignore[attr-defined]
     return dsl.pipeline(name=graph.name, description=graph.description)(with_hardware)
 
 
 def place(task: Any, profile: Profile, provider: Provider, image: str, code: str) -> None:
-    """Put on one task what the profile has for its stage."""
+    """Put the hardware of its stage on a task."""
     stage = task.component_spec.name
     hardware = profile.of(stage)
     if hardware.nodes > 1:
@@ -92,7 +92,7 @@ def _nodes(task: Any, hardware: Hardware, provider: Provider) -> None:
         kubernetes.add_toleration(
             task, key=taint.key, operator="Equal", value=taint.value, effect=taint.effect
         )
-    if hardware.queue and hardware.nodes == 1:  # else it is the TrainJob that queues
+    if hardware.queue and hardware.nodes == 1:  # else the TrainJob queues
         kubernetes.add_pod_label(task, QUEUE_LABEL, hardware.queue)
 
 
@@ -102,8 +102,8 @@ def _failures(task: Any, hardware: Hardware) -> None:
 
 
 def _environment(task: Any, profile: Profile, stage: str, image: str, code: str) -> None:
-    """Variables are no part of the cache key, so a run's own id may stand here."""
-    # Without a volume the home is a folder of the container, which is lost with it.
+    """Set the variables, which may hold the run's id because they are not in the cache key."""
+    # Without a volume the home is a folder of the container and is lost with it.
     task.set_env_variable("RANZCR_HOME", f"{VOLUME_PATH if profile.volume else '/tmp'}/ranzcr")
     task.set_env_variable("RANZCR_IMAGE", image)
     task.set_env_variable("RANZCR_CODE", code)
@@ -111,7 +111,7 @@ def _environment(task: Any, profile: Profile, stage: str, image: str, code: str)
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS})
     secrets = profile.secrets_of(stage)
     for secret in secrets:
-        # What a source or a server without passwords does not need may be absent.
+        # A source or a server without passwords needs no secret.
         kubernetes.use_secret_as_env(
             task, secret, {key: key for key in SECRETS[secret]}, optional=True
         )

@@ -9,14 +9,14 @@ from components.predict import predict as predict_stage
 from pipelines.parts import fetched
 
 
-class Made(NamedTuple):
+class Outputs(NamedTuple):
     """A folder with submission.csv."""
 
     predictions: dsl.Dataset
 
 
 @dsl.pipeline(name="predict", description=__doc__)
-def predict(images: str, code: str, version: str = "champion") -> Made:
+def predict(images: str, code: str, version: str = "champion") -> Outputs:
     """Predict each image of a folder.
 
     Args:
@@ -33,4 +33,4 @@ def predict(images: str, code: str, version: str = "champion") -> Made:
         dataset_digest=ingested.outputs["Output"],
         code=code,
     )
-    return Made(predicted.outputs["predictions"])
+    return Outputs(predicted.outputs["predictions"])

@@ -18,7 +18,7 @@ def promote(
     seed: int = 0,
     skip_bad: bool = False,
     gates: str = "",
-):
+) -> None:
     """Judge a candidate on the data that it learned from, and promote it where it passes.
 
     Args:
@@ -48,5 +48,5 @@ def promote(
         dataset=data["dataset"],
         gates=gates,
     ).set_caching_options(False)
-    # Without a condition: the stage refuses what did not pass, and the run fails with the reason.
+    # No condition: the stage refuses a candidate that failed, and the run fails with the reason.
     promote_stage(candidate=judged.outputs["candidate"], why=why).set_caching_options(False)

@@ -14,7 +14,7 @@ def second_stage(
     second: list[str],
     code: str,
     devices: int = 1,
-):
+) -> None:
     """Train and score experiments that learn from soft labels.
 
     Args:

@@ -91,8 +91,7 @@ class Pipeline:
     @property
     def parameters(self) -> Declared:
         """Return the parameters of the whole pipeline."""
-        parameters: Declared = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        return parameters
+        return self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
