@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from pipelines.code import Code
     from pipelines.lint import tree
     from pipelines.local.processes import Machine
     from pipelines.local.versions import Planned
+    from ranzcr.config import Experiment
 
 PIPELINES = ("competition", "first-stage", "second-stage", "predict", "promote", "nightly")
 RUNNERS = ("subprocess", "docker")
@@ -59,8 +61,9 @@ def run(
     parallel = parallel or (1 if shutil.which("nvidia-smi") else 2)
     machine = _machine(runner, image, request.folders(arguments), parallel)
     experiments = request.experiments_of(arguments)
-    settings = {experiment.name: experiment.config_hash[:16] for experiment in experiments}
-    versions = Versions(machine.code_of, settings=settings, record=root / "code.json")
+    settings = {experiment.name: experiment.config_hash for experiment in experiments}
+    code_of = _code_of(machine, experiments, arguments)
+    versions = Versions(code_of, settings, root / "code.json")
     planned = _planned(spec, list(settings), request.folds_of(spec.parameters, arguments))
     for line in versions.redone(planned):
         print(line, file=sys.stderr)
@@ -130,6 +133,30 @@ class _WithOutputs:
 
     def __call__(self, **arguments: Any) -> None:
         self.outputs = self._graph(**arguments).outputs
+
+
+def _code_of(
+    machine: Machine, experiments: Sequence[Experiment], arguments: Mapping[str, Any]
+) -> Callable[[str, str], Code]:
+    """Return the function that finds the code of a stage and an experiment."""
+    from ranzcr.extensions import BLEND_METHODS, HEADS
+
+    by_name = {experiment.name: experiment for experiment in experiments}
+    method = arguments.get("blend_method")
+
+    def code_of(stage: str, experiment: str) -> Code:
+        """Find also the parts that the stage loads by name, such as a user's own head."""
+        users = [by_name[experiment]] if experiment else experiments
+        parts: list[Path] = []
+        if stage == "train":
+            parts = [source for used in users for source in used.extension_sources()]
+        elif stage in ("predict", "export"):
+            parts = [HEADS.source(used.model.head) for used in users]
+        elif stage == "blend" and method:
+            parts = [BLEND_METHODS.source(method)]
+        return machine.code_of(stage, parts)
+
+    return code_of
 
 
 def _planned(spec: tree.Pipeline, experiments: Sequence[str], folds: int) -> Iterable[Planned]:

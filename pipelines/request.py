@@ -58,7 +58,7 @@ def check(
     experiments = {key: _load(values[key], overrides) for key in EXPERIMENTS if key in values}
     _check_experiments(experiments)
     arguments = {**_arguments(location, values, experiments), **others}
-    sizes = [largest_size(experiment) for group in experiments.values() for experiment in group]
+    sizes = [experiment.largest_size for group in experiments.values() for experiment in group]
     if "image_size" in allowed and sizes:
         arguments.setdefault("image_size", max(sizes))
     return arguments
@@ -85,12 +85,6 @@ def folders(arguments: Mapping[str, Any]) -> tuple[Path, ...]:
     sources = [arguments[key] for key in (*SOURCES, *FOLDERS) if key in arguments]
     sources += [external.rpartition("=")[2] for external in arguments.get("externals", ())]
     return tuple(Path(source) for source in sources if is_folder(source))
-
-
-def largest_size(experiment: Experiment) -> int:
-    """Return the pixels per side that the image cache needs for the largest phase."""
-    sizes = [phase.image_size or 0 for phase in experiment.training.recipe]
-    return max(experiment.data.image_size, *sizes)
 
 
 def _is_given(value: Any) -> bool:

@@ -64,7 +64,7 @@ def run(
     StageCrash.
     """
     machine = machine or Processes()
-    versions = versions or Versions(machine.code_of)
+    versions = versions or Versions(lambda stage, _experiment: machine.code_of(stage))
     for folder in ("cache", "runs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     logs = root / "logs" / time.strftime("%Y%m%d-%H%M%S")

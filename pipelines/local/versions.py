@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,9 +13,6 @@ from pipelines.code import Code, differences, version
 from ranzcr.files import write_json
 
 _SHOWN = 3  # differences that a line names
-
-Extensions = Mapping[str, Sequence[Path]]  # experiment or stage -> source files loaded by name
-CodeOf = Callable[[str, Sequence[Path]], Code]  # of a stage, and of its extensions
 
 
 @dataclass(frozen=True)
@@ -36,30 +33,23 @@ class Versions:
     """The versions of the code that the tasks of a run use.
 
     Args:
-        code_of: the code of a stage, of what a machine runs.
-        extensions: of the run's experiments, and of the stages that use all of them.
+        code_of: returns the code of a stage and an experiment, "" if a task is of no single one.
         settings: experiment -> hash of its settings.
         record: a file in which finished tasks are kept; a missing one is the first run's.
     """
 
     def __init__(
         self,
-        code_of: CodeOf,
-        extensions: Extensions | None = None,
+        code_of: Callable[[str, str], Code],
         settings: Mapping[str, str] | None = None,
         record: Path | None = None,
     ) -> None:
-        self._extensions, self._settings = extensions or {}, settings or {}
+        self._code = cache(code_of)
+        self._settings = settings or {}
         self._file = record
         self._record: dict[str, Any] = {}
         if record is not None and record.is_file():
             self._record = json.loads(record.read_text(encoding="utf-8"))
-
-        @cache
-        def code(stage: str, experiment: str) -> Code:
-            return code_of(stage, self._extensions.get(experiment or stage, ()))
-
-        self._code = code
 
     def of_task(self, stage: str, experiment: str = "") -> str:
         """Return the version of the code of a task."""

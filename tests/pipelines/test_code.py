@@ -10,7 +10,9 @@ import pytest
 
 from pipelines import code, launch
 from pipelines.lint import tree
+from pipelines.local.processes import Processes
 from pipelines.local.versions import Planned, Versions
+from ranzcr import config
 
 STAGES = sorted({path.stem for path in (code.ROOT / "ranzcr/stages").glob("*.py")} - {"__init__"})
 
@@ -133,11 +135,11 @@ PLANNED = [
 def redone(tmp_path, root):
     """Describe what a run would redo, and record that it has finished."""
 
-    def _redone(extensions=None, settings=None) -> list[str]:
-        def code_of(stage, files):
-            return code.of_stage(stage, files, root)
+    def _redone(settings=None) -> list[str]:
+        def code_of(stage, experiment):
+            return code.of_stage(stage, root=root)
 
-        versions = Versions(code_of, extensions, settings, tmp_path / "code.json")
+        versions = Versions(code_of, settings, tmp_path / "code.json")
         lines = versions.redone(PLANNED)
         for tasks in PLANNED:
             versions.finish(tasks.stage, tasks.experiment)
@@ -182,11 +184,22 @@ def test_many_changes_are_counted(redone, root):
     )
 
 
-def test_a_users_own_module_is_named_for_its_experiment_alone(redone, head):
-    extensions = {"b7v3_001": [head]}
-    redone(extensions)
-    edit(head)
-    assert redone(extensions) == ["train b7v3_001 x 5: my_package/heads.py changed"]
+def test_a_users_own_part_counts_where_its_experiment_is_used(head, monkeypatch):
+    monkeypatch.syspath_prepend(head.parent.parent)
+    with open(head, "a") as file:
+        file.write("class MyHead: ...\n")
+    experiments = [
+        config.load("smoke_a", ["model.head=my_package.heads.MyHead"]),
+        config.load("smoke_b"),
+    ]
+    code_of = launch._code_of(Processes(), experiments, {})
+    own = {"my_package/heads.py", "my_package/layers.py"}
+    for stage in ("train", "predict"):
+        assert own <= code_of(stage, "smoke_a").keys()
+        assert not own & code_of(stage, "smoke_b").keys()
+    assert own <= code_of("export", "").keys()
+    for stage in ("prepare", "evaluate", "blend", "bundle"):
+        assert not own & code_of(stage, "").keys()
 
 
 def test_changed_settings_of_an_experiment_are_named(redone):
@@ -199,8 +212,8 @@ def test_an_unfinished_task_is_redone_and_named_again(tmp_path, root, redone):
     redone()
     edit(root / "ranzcr/training/losses.py")
 
-    def code_of(stage, files):
-        return code.of_stage(stage, files, root)
+    def code_of(stage, experiment):
+        return code.of_stage(stage, root=root)
 
     for _ in range(2):
         versions = Versions(code_of, record=tmp_path / "code.json")
@@ -221,7 +234,6 @@ def test_the_tasks_of_a_run_are_planned_in_its_order():
 def test_a_run_says_what_it_redoes_before_it_starts(competition, monkeypatch, capfd, root):
     """With the tasks themselves left out."""
     from pipelines import local
-    from pipelines.local.processes import Processes
 
     def finish_all(*arguments, versions, tasks, **options):
         print(f"{tasks} tasks", file=sys.stderr)
@@ -236,7 +248,7 @@ def test_a_run_says_what_it_redoes_before_it_starts(competition, monkeypatch, ca
 
     monkeypatch.setattr(local, "run", finish_all)
     monkeypatch.setattr(
-        Processes, "code_of", lambda self, stage, files=(): code.of_stage(stage, files, root)
+        Processes, "code_of", lambda self, stage, files=(): code.of_stage(stage, root=root)
     )
     assert run() == ["17 tasks"]
     edit(root / "ranzcr/training/losses.py")

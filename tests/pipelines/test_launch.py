@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import launch, request
+from pipelines import launch
 from pipelines.lint import tree
-from ranzcr import config
 from ranzcr.errors import ConfigError, DataError, TrackingError
 
 IMAGE = f"registry.example.com/ranzcr@sha256:{'0' * 64}"
@@ -66,11 +65,6 @@ def test_gates_are_read_before_anything_runs_and_reach_the_pipeline(competition,
     (tmp_path / "gates.yaml").write_text("calibratoin: {at_most: 1}\n")
     with pytest.raises(ConfigError, match="did you mean calibration"):
         run(competition, ["smoke_a"], ["smoke_student"], gates=tmp_path / "gates.yaml")
-
-
-def test_the_cache_is_as_large_as_the_largest_phase():
-    assert request.largest_size(config.load("r200d_staged")) == 768
-    assert request.largest_size(config.load("smoke_a")) == 96
 
 
 def test_every_stage_is_a_component_of_the_compiled_pipeline(compiled):

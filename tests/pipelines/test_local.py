@@ -156,7 +156,7 @@ def key(tmp_path):
     """The cache key of one training, with changes."""
 
     def _key(loss="1", digest="d", path="/a", **parameters) -> str:
-        versions = Versions(lambda stage, extensions: {"losses.py": loss})
+        versions = Versions(lambda stage, experiment: {"losses.py": loss})
         cache = ContentCache(str(tmp_path), found=print, versions=versions)
         data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
         usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
