@@ -329,7 +329,7 @@ class _Examination:
         return f"{self.artifact_mb} MB unchanged: {speeds}"
 
     def _left_behind(self) -> str:
-        return f"nothing: {self.clean()} experiments of checks are deleted"
+        return f"nothing; {self.clean()} experiments of checks deleted"
 
 
 def _write_random(path: Path, megabytes: int) -> str:
