@@ -28,7 +28,7 @@ import sqlalchemy
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun, SqlTag
 
 from ranzcr import config
-from ranzcr.labels import COMPETITION
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.tracking import params as params_of_runs
 from ranzcr.tracking import place, server
 from ranzcr.tracking.names import Kind, Tag
@@ -181,7 +181,7 @@ def common(kind: str) -> dict[str, str]:
 def scores(rng: random.Random) -> dict[str, float]:
     cv = rng.uniform(0.9, 0.97)
     interval = {"cv_auc": cv, "cv_auc_lo": cv - 0.005, "cv_auc_hi": cv + 0.005}
-    labels = {f"auc/{label}": rng.uniform(0.8, 1) for label in COMPETITION.names}
+    labels = {f"auc/{label}": rng.uniform(0.8, 1) for label in PHANTOM_LABELS.names}
     board = {"lb_public": cv + 0.002, "lb_private": cv + 0.003, "gpu_hours": rng.uniform(1, 40)}
     return {**interval, **labels, **board, "cv_auc_folds_mean": cv, "cv_auc_folds_std": 0.002}
 

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.config import DataConfig, Experiment, ModelConfig, Phase, TrainingConfig
 from ranzcr.data.dataset import Dataset
-from ranzcr.labels import COMPETITION, PATIENT, UID
+from ranzcr.labels import PATIENT, UID
 from ranzcr.models.network import Network
 from ranzcr.training import losses, optim
 from ranzcr.training.fit import fit
@@ -33,11 +34,11 @@ _BACKBONES = (
 
 
 def images_per_second(backbone: str, size: int, batch: int, channels_last: bool) -> float:
-    network = Network(ModelConfig(backbone=backbone), COMPETITION).train()
+    network = Network(ModelConfig(backbone=backbone), PHANTOM_LABELS).train()
     images = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-    targets = torch.rand(batch, len(COMPETITION)).round()
+    targets = torch.rand(batch, len(PHANTOM_LABELS)).round()
     optimizer = optim.adamw(network, TrainingConfig(), lr=1e-3, fused=True)
     steps, began = -2, 0.0  # two to warm up
     while steps < 4 or time.process_time() - began < 1:
@@ -54,13 +55,13 @@ def made_up_dataset(studies: int, size: int) -> Dataset:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({UID: [f"u{i}" for i in range(studies)]})
     table[PATIENT] = table[UID]
-    for name in COMPETITION.names:
+    for name in PHANTOM_LABELS.names:
         table[name] = rng.integers(0, 2, studies).astype(np.int8)
     table["fold"] = (np.arange(studies) % 3).astype(np.int8)
     table = table.assign(split="train", source="competition", width=size, height=size)
     images = rng.integers(0, 256, (studies, size, size), dtype=np.uint8)
     lines = pd.DataFrame(columns=[UID, "label", "points"])
-    return Dataset(Path("made-up"), COMPETITION, table, lines, images, "0" * 64, 3)
+    return Dataset(Path("made-up"), PHANTOM_LABELS, table, lines, images, "0" * 64, 3)
 
 
 def overhead(backbone: str, size: int, batch: int, epochs: int = 6) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 NAMESPACE = "ranzcr"
 SERVICE_ACCOUNT = "pipeline-runner"  # of the pods of a run
-EXPERIMENT = "ranzcr-clip"  # in KFP and in MLflow
 SECRETS = {  # name -> its keys
     "ranzcr-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
     "ranzcr-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),

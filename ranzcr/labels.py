@@ -52,21 +52,3 @@ def family_of(label: str) -> str:
     """The device a label speaks of: "CVC - Normal" -> "CVC"."""
     head = label.split(" - ")[0]
     return "Swan Ganz" if head.startswith("Swan Ganz") else head
-
-
-# The competition's own labels, in the order of its train.csv: the default of phantoms.
-COMPETITION = LabelSchema(
-    (
-        "ETT - Abnormal",
-        "ETT - Borderline",
-        "ETT - Normal",
-        "NGT - Abnormal",
-        "NGT - Borderline",
-        "NGT - Incompletely Imaged",
-        "NGT - Normal",
-        "CVC - Abnormal",
-        "CVC - Borderline",
-        "CVC - Normal",
-        "Swan Ganz Catheter Present",
-    )
-)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranzcr import competitions
 from ranzcr.documents import check_dataset
 from ranzcr.errors import DataError
 from ranzcr.files import replacing
@@ -72,7 +73,7 @@ class Predictions:
         """Write parquet, or CSV like a submission if the name ends in .csv or .csv.gz."""
         with replacing(path) as beside:
             if str(path).endswith((".csv", ".csv.gz")):
-                self.frame().to_csv(beside, index=False)
+                competitions.current().to_files(self.frame()).to_csv(beside, index=False)
                 return
             import pyarrow
             import pyarrow.parquet
@@ -99,7 +100,8 @@ def read(
     path = Path(path)
     table, origin = _load(path)
     if UID not in table.columns:
-        raise DataError(f"{path}: no column {UID}; found {', '.join(map(str, table.columns))}")
+        column = competitions.current().column(UID)
+        raise DataError(f"{path}: no column {column}; found {', '.join(map(str, table.columns))}")
     labels = LabelSchema.from_columns(table.columns, where=str(path))
     if schema is not None and labels != schema:
         missing = [name for name in schema.names if name not in labels.names]
@@ -140,7 +142,7 @@ def _load(path: Path) -> tuple[pd.DataFrame, Origin]:
             stored = (table.schema.metadata or {}).get(_KEY)
             origin = _origin(json.loads(stored)) if stored else unknown
             return table.to_pandas(), origin
-        frame = pd.read_csv(path, dtype={UID: str})
+        frame = competitions.current().read_csv(path)
         return frame.drop(columns=PATIENT, errors="ignore"), unknown
     except (ValueError, OSError) as error:  # pyarrow's and pandas' parse errors are ValueErrors
         problem = " ".join(str(error).split())[:200]

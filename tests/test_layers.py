@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parent.parent
 LAYERS = (
     {"errors"},
     {"checkup", "cores", "files", "labels", "home", "notify", "progress", "tables"}
-    | {"extensions", "settings"},
+    | {"competitions", "extensions", "settings"},
     {"config", "documents", "predictions", "soft_labels"},
     {"submission"},
     {"data", "models", "ensemble"},

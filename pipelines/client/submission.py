@@ -19,7 +19,8 @@ import kfp_server_api
 from pipelines.client import registry, runs, settings
 from pipelines.client.connection import WITH_PLUGINS, Kfp, as_json, once, where
 from pipelines.client.package import Package
-from pipelines.conventions import EXPERIMENT, SERVICE_ACCOUNT
+from pipelines.conventions import SERVICE_ACCOUNT
+from ranzcr import competitions
 from ranzcr.errors import ClusterError
 from ranzcr.files import hash_json
 
@@ -36,7 +37,7 @@ class Submission:
 
     package: Package
     arguments: Mapping[str, Any]
-    experiment: str = EXPERIMENT
+    experiment: str
     plugin: bool | None = None
 
     @property
@@ -55,7 +56,8 @@ class Submission:
         """For the MLflow plugin: the experiment its run belongs to, or that it shall make none."""
         if self.plugin is None:
             return None
-        return {"mlflow": {"experiment_name": EXPERIMENT} if self.plugin else {"disabled": True}}
+        experiment = {"experiment_name": competitions.current().name}
+        return {"mlflow": experiment if self.plugin else {"disabled": True}}
 
     def run(self, place: Place, number: int) -> kfp_server_api.V2beta1Run:
         """The request for its `number`th run."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.conventions import EXPERIMENT
 from ranzcr.cli.options import (
     Override,
     PinnedImage,
@@ -43,8 +42,9 @@ class SubmitOptions:
     provider: Provider = None
     image: PinnedImage = None
     experiment: Annotated[
-        str, typer.Option("--experiment", help="The KFP experiment to run it in.")
-    ] = EXPERIMENT
+        str | None,
+        typer.Option("--experiment", help="The KFP experiment to run it in: the competition's."),
+    ] = None
     plugin: Annotated[
         bool | None,
         typer.Option(
@@ -238,6 +238,7 @@ def _submission(
     """Check the arguments of a run; nothing is sent yet."""
     from pipelines import locations, request
     from pipelines.client import package, submission
+    from ranzcr import competitions
 
     compiled = package.load(pipeline, options.image, options.profile, options.provider)
     arguments = request.check(
@@ -248,7 +249,8 @@ def _submission(
         values,
         options.others or [],
     )
-    return submission.Submission(compiled, arguments, options.experiment, options.plugin)
+    experiment = options.experiment or competitions.current().name
+    return submission.Submission(compiled, arguments, experiment, options.plugin)
 
 
 def _connect() -> Kfp:

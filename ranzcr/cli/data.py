@@ -46,6 +46,7 @@ def folds(
 
     Example: ranzcr data folds train.csv -o folds.csv --folds 5 --seed 0 --compare
     """
+    from ranzcr import competitions
     from ranzcr.data import folds as dealing
     from ranzcr.files import replacing
 
@@ -53,7 +54,7 @@ def folds(
         typer.echo(dealing.compare(train_csv, folds, seed).to_string(index=False))
     table = dealing.fold_table(train_csv, folds, seed, method)
     with replacing(output) as beside:
-        table.to_csv(beside, index=False)
+        competitions.current().to_files(table).to_csv(beside, index=False)
     typer.echo(f"{output}: {len(table)} studies of {table.PatientID.nunique()} patients")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranzcr import competitions
 from ranzcr.data import annotations as lines
 from ranzcr.errors import DataError, nearest
 from ranzcr.labels import PATIENT, UID, LabelSchema
@@ -103,7 +104,8 @@ def read_train(csv: Path | str) -> tuple[LabelSchema, pd.DataFrame]:
     _refuse_empty(csv, table, PATIENT)
     repeated = table[UID][table[UID].duplicated()]
     if len(repeated):
-        raise DataError(f"{csv}: {UID} {repeated.iloc[0]} appears twice; keep one row per study")
+        column = competitions.current().column(UID)
+        raise DataError(f"{csv}: {column} {repeated.iloc[0]} appears twice; keep one row per study")
     for name in schema.names:
         table[name] = _zero_or_one(csv, table, name)
     return schema, table[[UID, *schema.names, PATIENT]]
@@ -128,16 +130,19 @@ def find_images(folder: Path) -> dict[str, str]:
 
 def _read_csv(csv: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """A CSV file as text, checked for its columns. Empty cells are ""."""
+    names = competitions.current()
     if not csv.is_file():
-        raise DataError(f"{csv}: no such file; expected a table with {', '.join(required)}")
+        columns = ", ".join(map(names.column, required))
+        raise DataError(f"{csv}: no such file; expected a table with {columns}")
     try:
         table = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:  # an empty file is a ValueError too
         problem = " ".join(str(error).split())
         raise DataError(f"{csv}: not a CSV table ({problem}); write it again") from None
-    missing = [column for column in required if column not in table.columns]
+    table = names.from_files(table)
+    missing = [names.column(column) for column in required if column not in table.columns]
     if missing:
-        found = ", ".join(table.columns)
+        found = ", ".join(names.to_files(table).columns)
         raise DataError(f"{csv}: missing {', '.join(missing)}; found {found}. Add the column")
     return table
 
@@ -146,8 +151,9 @@ def _refuse_empty(csv: Path, table: pd.DataFrame, column: str) -> None:
     empty = np.flatnonzero(table[column].str.strip() == "")
     if len(empty):
         line = empty[0] + 2  # of the file, below the header
-        who = "" if column == UID else f" (study {table[UID].iloc[empty[0]]})"
-        raise DataError(f"{csv}: line {line}{who} has no {column}; fill it in or drop the row")
+        study = "" if column == UID else f" (study {table[UID].iloc[empty[0]]})"
+        name = competitions.current().column(column)
+        raise DataError(f"{csv}: line {line}{study} has no {name}; fill it in or drop the row")
 
 
 def _zero_or_one(csv: Path, table: pd.DataFrame, name: str) -> np.ndarray:
@@ -276,6 +282,6 @@ def _refuse_repeats(path: Path, studies: pd.DataFrame) -> None:
         uid = repeated[UID].iloc[0]
         places = sorted(set(repeated.loc[repeated[UID] == uid, "split"]))
         raise DataError(
-            f"{path}: {UID} {uid} appears more than once ({' and '.join(places)}); "
-            "every image needs its own"
+            f"{path}: {competitions.current().column(UID)} {uid} appears more than once "
+            f"({' and '.join(places)}); every image needs its own"
         )

@@ -24,13 +24,14 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.cores import cores
 from ranzcr.data.phantom_anatomy import Anatomy, View, blurred, paint, project
 from ranzcr.data.phantom_devices import Film, Tube, draw, draw_distractors, outline, place
 from ranzcr.data.phantom_plan import SPLITS, StudyPlan, plan_studies
 from ranzcr.errors import ConfigError, OutputError
 from ranzcr.files import replacing, write_json
-from ranzcr.labels import COMPETITION, PATIENT, UID
+from ranzcr.labels import PATIENT, UID
 from ranzcr.progress import track
 
 NOISE = (0.010, 0.028)  # of a film, as a share of full brightness
@@ -199,17 +200,17 @@ def _write_tables(folder: Path, plans: Sequence[StudyPlan], studies: Sequence[St
         (plan, study) for plan, study in zip(plans, studies, strict=True) if plan.split == "train"
     ]
     table = [
-        [plan.uid, *(int(label in study.labels) for label in COMPETITION.names), plan.patient]
+        [plan.uid, *(int(label in study.labels) for label in PHANTOM_LABELS.names), plan.patient]
         for plan, study in train
     ]
-    _write_csv(folder / "train.csv", [UID, *COMPETITION.names, PATIENT], table)
+    _write_csv(folder / "train.csv", [UID, *PHANTOM_LABELS.names, PATIENT], table)
     outlines = [
         [plan.uid, *drawn] for plan, study in train if plan.annotated for drawn in study.outlines
     ]
     _write_csv(folder / "train_annotations.csv", [UID, "label", "data"], outlines)
-    zeros = [0] * len(COMPETITION)
+    zeros = [0] * len(PHANTOM_LABELS)
     test = [[plan.uid, *zeros] for plan in plans if plan.split == "test"]
-    _write_csv(folder / "sample_submission.csv", [UID, *COMPETITION.names], test)
+    _write_csv(folder / "sample_submission.csv", [UID, *PHANTOM_LABELS.names], test)
 
 
 def _write_csv(path: Path, columns: list[str], rows: Iterable[list]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ranzcr.labels import COMPETITION
+from ranzcr.competitions import PHANTOM_LABELS
 
 # The competition's positives of 30,083 rows, in label order. A label below RARE_SHARE of the
 # studies is raised to it, and to RARE_STUDIES in folders of 24 studies or more.
@@ -97,7 +97,7 @@ def demand(count: int) -> dict[str, int]:
     least = max(RARE_STUDIES, round(RARE_SHARE * count)) if count >= 24 else max(1, count // 6)
     shares = np.array(_REAL_POSITIVES) / _REAL_ROWS
     wanted = np.clip(np.round(shares * count), least, count).astype(int)
-    return dict(zip(COMPETITION.names, wanted.tolist(), strict=True))
+    return dict(zip(PHANTOM_LABELS.names, wanted.tolist(), strict=True))
 
 
 def _wanted_labels(patients: np.ndarray, rng: np.random.Generator) -> list[tuple[str, ...]]:
@@ -120,7 +120,7 @@ def _wanted_labels(patients: np.ndarray, rng: np.random.Generator) -> list[tuple
         rows[label] = _spread(rng.permutation(count), patients)[:number]
 
     wanted: list[list[str]] = [[] for _ in range(count)]
-    for label in COMPETITION.names:
+    for label in PHANTOM_LABELS.names:
         for row in rows[label]:
             wanted[row].append(label)
     return [tuple(labels) for labels in wanted]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ranzcr import predictions
+from ranzcr import competitions, predictions
 from ranzcr.documents import Scores
 from ranzcr.ensemble.auc import label_aucs, mean_defined
 from ranzcr.ensemble.bootstrap import interval
@@ -35,12 +35,13 @@ class Truth:
     def read(cls, train_csv: Path | str) -> Truth:
         """Read the labels. Raises DataError unless they are 0 or 1."""
         try:
-            table = pd.read_csv(train_csv, dtype={UID: str, PATIENT: str})
+            table = competitions.current().read_csv(train_csv)
         except (OSError, ValueError) as error:
             problem = " ".join(str(error).split())[:200]
             raise DataError(f"{train_csv}: not a table of labels ({problem})") from None
         if UID not in table.columns:
-            raise DataError(f"{train_csv}: no column {UID}; found {', '.join(table.columns)}")
+            column = competitions.current().column(UID)
+            raise DataError(f"{train_csv}: no column {column}; found {', '.join(table.columns)}")
         schema = LabelSchema.from_columns(table.columns, where=str(train_csv))
         wrong = ~table[list(schema.names)].isin([0, 1]).to_numpy()
         if wrong.any():

@@ -19,6 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 import ranzcr
+from ranzcr import competitions
 from ranzcr.documents import Blend, Ensemble
 from ranzcr.errors import TrackingError, nearest
 from ranzcr.files import hash_folder
@@ -30,7 +31,7 @@ from ranzcr.tracking import server
 from ranzcr.tracking.names import Tag
 from ranzcr.tracking.runs import Run
 
-CANDIDATES = "ranzcr-clip-candidates"
+CANDIDATES = competitions.current().candidates
 CHAMPION = "champion"  # alias of the production model: the version in use
 CHALLENGER = "challenger"  # alias of the candidates model: the last requested promotion
 BLEND = "blend"  # artifact folder of an ensemble's run that holds its blend

@@ -26,6 +26,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from ranzcr import competitions
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
 from ranzcr.registry.gates import GateReport
@@ -33,7 +34,7 @@ from ranzcr.tables import table, to_text
 from ranzcr.tracking import server
 from ranzcr.tracking.names import Tag
 
-PRODUCTION = "ranzcr-clip"
+PRODUCTION = competitions.current().name
 TAG = Tag.LEDGER
 GENESIS = "0" * 64  # the previous hash of the first line
 PROMOTE, ROLLBACK = "promote", "rollback"  # actions

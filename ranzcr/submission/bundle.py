@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranzcr import competitions
 from ranzcr.documents import Ensemble
 from ranzcr.errors import DataError
 from ranzcr.files import hash_file, write_json
@@ -29,9 +30,10 @@ It needs Python with the packages of requirements.txt, and no network.
 
     python kernel.py --images DIR --sample sample_submission.csv --output submission.csv
 
-On Kaggle, add this folder as a data set and run `python /kaggle/input/<name>/kernel.py`: without
-arguments it reads the competition's own folders. A study whose image cannot be read gets the
-prevalences of training; the last line says how many there were.
+On Kaggle, add this folder as a data set to a notebook of {competition}
+and run `python /kaggle/input/<name>/kernel.py`: without arguments it reads the competition's own
+folders. A study whose image cannot be read gets the prevalences of training; the last line says how
+many there were.
 
 MANIFEST.json has the SHA-256 of every file. Data set {dataset}, blend {blend}.
 """
@@ -84,7 +86,7 @@ def run(bundle: Path, images: Path, sample_csv: Path, output: Path) -> None:
 
 def difference(submission_csv: Path, expected: Predictions) -> float:
     """Return the largest difference of a probability on the common studies; 0 if there are none."""
-    submitted = pd.read_csv(submission_csv, dtype={UID: str}).set_index(UID)
+    submitted = competitions.current().read_csv(submission_csv).set_index(UID)
     common = submitted.index.intersection(pd.Index(expected.uids))
     values = submitted.loc[common, list(expected.schema.names)].to_numpy(np.float64)
     return float(np.abs(values - expected.aligned(common.to_numpy()).values).max(initial=0))
@@ -92,6 +94,7 @@ def difference(submission_csv: Path, expected: Predictions) -> float:
 
 def _readme(description: Ensemble, models: int) -> str:
     return _README.format(
+        competition=competitions.current().slug or "the competition",
         labels=", ".join(description.labels),
         models=models,
         members=len(description.members),

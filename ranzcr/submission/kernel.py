@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Shape suffixes: N images, B images of a batch, S pixels a side, L labels.
-KAGGLE = Path("/kaggle/input/ranzcr-clip-catheter-line-classification")
+KAGGLE = Path("/kaggle/input")
 ENSEMBLE = "ensemble.json"
 BATCH = 16  # images in memory at a time
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -231,8 +231,9 @@ def _print_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Predict a folder of chest X-rays.")
-    parser.add_argument("--images", type=Path, default=KAGGLE / "test", help="folder of images")
-    parser.add_argument("--sample", type=Path, default=KAGGLE / "sample_submission.csv")
+    sample = next(KAGGLE.glob("*/sample_submission.csv"), KAGGLE / "sample_submission.csv")
+    parser.add_argument("--images", type=Path, default=sample.parent / "test")
+    parser.add_argument("--sample", type=Path, default=sample)
     parser.add_argument("--output", type=Path, default=Path("submission.csv"))
     return parser.parse_args(arguments)
 

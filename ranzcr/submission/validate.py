@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ranzcr import competitions
 from ranzcr.errors import DataError
 from ranzcr.labels import UID
 
@@ -18,7 +19,7 @@ def validate(submission_csv: Path | str, sample_csv: Path | str) -> int:
     once, and each value a probability. Raises DataError for the first problem.
     """
     submission, sample = _read(submission_csv), _read(sample_csv)
-    _check_columns(submission_csv, list(submission.columns), list(sample.columns))
+    _check_columns(submission_csv, _names(submission), _names(sample))
     _check_studies(submission_csv, submission[UID], sample[UID])
     _check_values(submission_csv, submission)
     return len(submission)
@@ -26,13 +27,18 @@ def validate(submission_csv: Path | str, sample_csv: Path | str) -> int:
 
 def _read(path: Path | str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={UID: str})
+        table = competitions.current().read_csv(path)
     except (OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not a submission table ({problem}); make it again") from None
     if UID not in table.columns:
-        raise DataError(f"{path}: no column {UID}; found {', '.join(table.columns)}")
+        column = competitions.current().column(UID)
+        raise DataError(f"{path}: no column {column}; found {', '.join(table.columns)}")
     return table
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    return list(competitions.current().to_files(table).columns)
 
 
 def _check_columns(path: Path | str, columns: list[str], expected: list[str]) -> None:

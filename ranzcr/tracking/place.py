@@ -9,9 +9,10 @@ import os
 import re
 from pathlib import Path
 
+from ranzcr import competitions
 from ranzcr.home import home
 
-EXPERIMENT = "ranzcr-clip"  # one MLflow experiment per competition
+EXPERIMENT = competitions.current().name  # one MLflow experiment per competition
 PORT = 5000  # of the pages that `ranzcr ui` serves
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.data import annotations
-from ranzcr.labels import COMPETITION, LabelSchema
+from ranzcr.labels import LabelSchema
 
 SCHEMA = LabelSchema(("ETT - Normal", "CVC - Normal"))
 
@@ -44,7 +45,7 @@ def test_points_outside_are_cut_off():
 
 
 def test_every_label_has_its_own_colour():
-    colours = annotations.label_colours(COMPETITION)
+    colours = annotations.label_colours(PHANTOM_LABELS)
     assert len({tuple(colour) for colour in colours.tolist()}) == 11
     assert (colours.max(axis=1) == 255).all()
 
@@ -76,6 +77,6 @@ def test_a_line_of_one_point_is_seen():
 
 def test_families_with_annotations_come_in_schema_order():
     found = annotations.annotated_families(
-        ["CVC - Normal", "NGT - Normal", "ETT - Normal"], COMPETITION
+        ["CVC - Normal", "NGT - Normal", "ETT - Normal"], PHANTOM_LABELS
     )
     assert found == ("ETT", "NGT", "CVC")

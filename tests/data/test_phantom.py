@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.data import phantom_devices as devices
 from ranzcr.data.phantom import draw_study, write_competition
 from ranzcr.data.phantom_anatomy import Anatomy, View, lengths, smooth
 from ranzcr.data.phantom_plan import SPLITS, demand, plan_studies
 from ranzcr.errors import ConfigError, OutputError
 from ranzcr.files import hash_folder
-from ranzcr.labels import COMPETITION, PATIENT, UID
+from ranzcr.labels import PATIENT, UID
 
-LABELS = list(COMPETITION.names)
+LABELS = list(PHANTOM_LABELS.names)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@ import onnx
 import pytest
 import torch
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.config import ModelConfig
 from ranzcr.errors import RanzcrError
 from ranzcr.inference import export
 from ranzcr.inference.predict import predict
-from ranzcr.labels import COMPETITION
 from ranzcr.models.network import Network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
@@ -15,7 +15,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
 
 def _network(**model):
     torch.manual_seed(0)
-    return Network(ModelConfig(**{"backbone": "test_resnet", **model}), COMPETITION).eval()
+    return Network(ModelConfig(**{"backbone": "test_resnet", **model}), PHANTOM_LABELS).eval()
 
 
 @pytest.mark.parametrize(

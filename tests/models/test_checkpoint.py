@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.config import Experiment, ModelConfig
 from ranzcr.documents import CheckpointMetrics
 from ranzcr.errors import DataError
-from ranzcr.labels import COMPETITION
 from ranzcr.models import checkpoint
 from ranzcr.models.network import Network
 
@@ -13,18 +13,20 @@ EXPERIMENT = Experiment(name="tiny", model=ModelConfig(backbone="test_resnet", p
 METRICS = CheckpointMetrics(
     experiment="tiny",
     fold=1,
-    labels=COMPETITION.names,
+    labels=PHANTOM_LABELS.names,
     dataset_digest="d" * 64,
     image_size=64,
     cache_size=64,
-    prevalence=(0.5,) * len(COMPETITION),
+    prevalence=(0.5,) * len(PHANTOM_LABELS),
 )
 EXAMPLES = np.zeros((1, 64, 64), np.uint8)
 
 
 @pytest.fixture
 def saved(tmp_path):
-    network = Network(EXPERIMENT.model.model_copy(update={"pretrained": False}), COMPETITION).eval()
+    network = Network(
+        EXPERIMENT.model.model_copy(update={"pretrained": False}), PHANTOM_LABELS
+    ).eval()
     folder = tmp_path / "checkpoint"
     checkpoint.save(
         network.to(memory_format=torch.channels_last), EXPERIMENT, METRICS, EXAMPLES, folder
@@ -38,7 +40,7 @@ def test_a_loaded_network_predicts_what_the_saved_one_did_without_the_hub(saved)
     images = torch.rand(2, 1, 64, 64) * 255
     assert torch.allclose(loaded.network(images), network(images), atol=1e-6)
     assert loaded.experiment == EXPERIMENT
-    assert loaded.schema == COMPETITION
+    assert loaded.schema == PHANTOM_LABELS
 
 
 def test_the_digest_changes_with_the_weights_and_the_data(saved):

@@ -507,7 +507,7 @@ def test_a_pipeline_of_ours_is_compiled_and_its_experiments_resolved(ranzcr, kfp
     ("options", "message"),
     [
         (["competitoin"], "no pipeline 'competitoin'; did you mean competition?"),
-        (["nightly", "--profile", "gpu"], "no profile 'gpu'; known: cpu, gpu-8x, gpu-small"),
+        (["nightly", "--profile", "gpu"], "no profile 'gpu'; did you mean gpu-8x?"),
         (["nightly", "--profile", "cpu", "--provider", "gcp"], "no provider 'gcp'; known: aks"),
         (["nightly", "--profile", "cpu", "--image", "a:1"], "a tag can be moved"),
     ],

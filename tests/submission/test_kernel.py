@@ -129,9 +129,14 @@ def test_it_stands_alone():
     assert imported - set(sys.stdlib_module_names) == allowed
 
 
-def test_without_arguments_it_reads_kaggles_folders():
+def test_without_arguments_it_reads_kaggles_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel, "KAGGLE", tmp_path)
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip/sample_submission.csv").touch()
     options = kernel._parse([])
-    assert str(options.images) == "/kaggle/input/ranzcr-clip-catheter-line-classification/test"
+    assert options.sample == tmp_path / "clip/sample_submission.csv"
+    assert options.images == tmp_path / "clip/test"
     assert options.output == Path("submission.csv")
 
 
