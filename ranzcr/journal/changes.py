@@ -1,4 +1,4 @@
-"""What an experiment changed against its parent, in few words: "head: concat→attention"."""
+"""Changes of an experiment against its parent, in few words: "head: concat→attention"."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The table of the journal's columns: show, filters, views, diff, import, export and docs use it.
 
-A new metric is one more `_metric(...)` in COLUMNS.
+A new metric is one more `_metric(..., appended=True)` in COLUMNS.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,11 +35,12 @@ class Column:
     kinds: tuple[str, ...] = ()  # kinds that have it, in tables and saved views
     heading: str = ""  # in tables; the name if not set
     format: Callable[[Any], str] = str  # makes the text in tables; not called for None
+    _: KW_ONLY
     value: Callable[[JournalRun, Record], Cell] | None = None  # computed; replaces the stored value
     reading: str = ""  # how an import reads its cells; "" if it is not imported
     in_tables: bool = True  # of its kinds
     shown: bool = True  # in CSV and XLSX files of `journal show`, and in filters
-    appended: bool = False  # in CSV and XLSX: after the columns whose places are promised
+    appended: bool = False  # in CSV and XLSX after the columns whose order is promised
     compared: bool = False  # by `journal diff`
     width: int = 12  # characters in a workbook
 

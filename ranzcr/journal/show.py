@@ -13,6 +13,7 @@ from ranzcr.journal import spreadsheets
 from ranzcr.journal.columns import KINDS, table_of
 from ranzcr.journal.rows import Selection
 from ranzcr.tables import table, to_text
+from ranzcr.tracking.names import Tag
 
 FORMATS = ("table", "md", "csv", "html", "xlsx")
 
@@ -81,9 +82,9 @@ def write(selection: Selection, form: str, path: Path) -> None:
 
 def _sections(selection: Selection) -> Iterator[_Section]:
     """Return a section for each kind that has rows; kinds that ranzcr does not write come last."""
-    others = sorted({str(row["kind"]) for row in selection.rows} - set(KINDS))
+    others = sorted({str(row[Tag.KIND]) for row in selection.rows} - set(KINDS))
     for kind in (*KINDS, *others):
-        rows = [row for row in selection.rows if row["kind"] == kind]
+        rows = [row for row in selection.rows if row[Tag.KIND] == kind]
         if rows:
             columns = table_of(kind)
             yield _Section(

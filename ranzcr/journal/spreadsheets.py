@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranzcr.journal.columns import Cell, Column, Row
+from ranzcr.tracking.names import Tag
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet
@@ -65,7 +66,7 @@ def write_xlsx(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> No
     sheet = book.create_sheet("journal")
     names = [column.name for column in columns]
     letters = [get_column_letter(index) for index in range(1, len(columns) + 2)]
-    sheet.freeze_panes = f"{letters[names.index('experiment') + 1]}2"
+    sheet.freeze_panes = f"{letters[names.index(Tag.EXPERIMENT) + 1]}2"
     for letter, column in zip(letters, columns, strict=False):
         sheet.column_dimensions[letter].width = column.width
     sheet.append([_xlsx_text(name, sheet) for name in names])

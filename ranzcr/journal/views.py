@@ -39,17 +39,14 @@ def bars(metric: str) -> Chart:
 
 def scatter(x: str, y: str) -> Chart:
     """One point per run that has both metrics."""
-    return {"type": "SCATTER", "xaxis": _axis(x), "yaxis": _axis(y)}
+    axes = {name: {"key": key, "type": "METRIC"} for name, key in {"xaxis": x, "yaxis": y}.items()}
+    return {"type": "SCATTER", **axes}
 
 
 def parallel(params: Sequence[str], metric: str) -> Chart:
     """One line per run through its params to the metric, which sets the line's colour."""
     lines = {"selectedParams": list(params), "selectedMetrics": [metric], "showAllRuns": True}
     return {"type": "PARALLEL", **lines}
-
-
-def _axis(metric: str) -> dict[str, str]:
-    return {"key": metric, "type": "METRIC"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +64,7 @@ class View:
     by_label: bool = False  # whether MLflow's own charts of auc/<label> are unfolded
 
 
+_SINGLES = f"tags.{Tag.KIND} = '{Kind.SINGLE}'"
 _SETTINGS = (
     *(Param.BACKBONE, Param.HEAD, "cfg.model.drop_path"),
     *(Param.IMAGE_SIZE, "cfg.data.batch_size", "cfg.data.augment"),
@@ -76,7 +74,7 @@ VIEWS = (
     View(
         id=f"{OURS}singles",
         name="Single models by CV",
-        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        runs=_SINGLES,
         columns=tuple(stored_of(Kind.SINGLE)),
     ),
     View(
@@ -88,7 +86,7 @@ VIEWS = (
     View(
         id=f"{OURS}heads",
         name="Heads compared",
-        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        runs=_SINGLES,
         group_by=Param.HEAD,
         charts=(bars(Metric.CV_AUC),),
         by_label=True,
@@ -97,15 +95,12 @@ VIEWS = (
         id=f"{OURS}lb",
         name="CV against leaderboard",
         runs=f"metrics.{Metric.LB_PUBLIC} > 0",
-        charts=(
-            scatter(Metric.CV_AUC, Metric.LB_PUBLIC),
-            scatter(Metric.CV_AUC, Metric.LB_PRIVATE),
-        ),
+        charts=tuple(scatter(Metric.CV_AUC, lb) for lb in (Metric.LB_PUBLIC, Metric.LB_PRIVATE)),
     ),
     View(
         id=f"{OURS}settings",
         name="Settings to CV",
-        runs=f"tags.{Tag.KIND} = '{Kind.SINGLE}'",
+        runs=_SINGLES,
         charts=(parallel(_SETTINGS, Metric.CV_AUC),),
     ),
 )
