@@ -5,7 +5,7 @@ import gzip
 import openpyxl
 import pytest
 
-from ranzcr.errors import ConfigError, DataError
+from ranzcr.errors import ConfigError, DataError, one_line
 from ranzcr.journal.sheets.tables import Layout, read
 
 
@@ -123,21 +123,25 @@ def test_a_google_sheet_has_one_source_as_csv_and_as_xlsx(csv_file, xlsx_file):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.csv", None, "gone.csv: expected a readable .*, found .*No such file"),
         ("old.xls", b"x", r"old.xls: expected a readable .xlsx, .csv, .tsv or .txt, found '.xls'"),
         ("bad.xlsx", b"PK but not", "bad.xlsx: expected a readable .*; save it again"),
         ("bad.csv.gz", b"not gzip", "bad.csv.gz: expected .*, found Not a gzipped file"),
-        ("empty.csv", b"", "empty.csv: expected"),
+        ("empty.csv", b"", "empty.csv: expected .*, found No columns to parse from file"),
         ("blank.csv", b" ,\n1,2\n", r"blank.csv: row 1 is empty; set `header_row:`"),
         ("long.csv", b"Model,CV\na,0.9\nb,0.9,0.8\n", "found Expected 2 fields in line 3, saw 3"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path, name, content, message):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
         read(tmp_path / name, Layout())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["gone.csv", "gone.xlsx"])
+def test_a_missing_file_is_refused_as_everywhere(tmp_path, name):
+    with pytest.raises(SystemExit), one_line("ranzcr"):
+        read(tmp_path / name, Layout())
 
 
 def test_text_has_no_sheets(csv_file):

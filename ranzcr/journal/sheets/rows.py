@@ -48,6 +48,9 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
     names = {column.name for column in columns.values()}
     if not names & {"experiment", "run_key"}:
         raise DataError(f"{table.file}: no column is the experiment's name; set it in a mapping")
+    exported = "run_key" in names
+    readings = {name: _reading(column, exported) for name, column in columns.items()}
+    last = max(table.rows, default=0)
     found: list[Row] = []
     problems: list[str] = []
     numbers: dict[runs.Key, int] = {}
@@ -55,7 +58,7 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
         content: Content = {}
         for name, column in columns.items():
             try:
-                value = READERS[_reading(column, "run_key" in names)](cells[name], mapping)
+                value = READERS[readings[name]](cells[name], mapping)
             except CellError as error:
                 problems.append(f"row {number}, column {name!r}: {error}")
                 continue
@@ -72,8 +75,8 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
         except CellError as error:
             problems.append(f"row {number}: {error}")
             continue
-        last = number == max(table.rows) and "run_key" not in names
-        if row and not (last and _TOTAL.fullmatch(row.name)):
+        total = row and number == last and not exported and _TOTAL.fullmatch(row.name)
+        if row and not total:
             found.append(row)
             if row.key and numbers.setdefault(row.key, number) != number:
                 advice = "make it unique, or skip its column"
@@ -82,9 +85,8 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
             table.notes.append(f"row {number} {filled[0][:40]!r}: not an experiment, left out")
     if problems:
         first, *more = problems
-        rest = (
-            f"; and {len(more)} more: {listed((p.split(':')[0] for p in more), 5)}" if more else ""
-        )
+        places = listed((problem.split(":")[0] for problem in more), 5)
+        rest = f"; and {len(more)} more: {places}" if more else ""
         raise DataError(f"{table.file}: {first}{rest}; nothing was imported")
     times = Counter(row.name for row in found)
     repeated = [f"{name} ({count} times)" for name, count in times.items() if count > 1]

@@ -60,7 +60,7 @@ def read(file: Path, layout: Layout) -> Table:
             sheet, first, grid = _xlsx(file, layout, notes)
         else:
             sheet, first, grid = "", *_csv(file, _SEPARATORS[plain.suffix.lower()], layout)
-    except (ValueError, LookupError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
         problem = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
         expected = "expected a readable .xlsx, .csv, .tsv or .txt"
         raise DataError(f"{file}: {expected}, found {problem[:200]}; save it again") from None
@@ -91,7 +91,7 @@ def _csv(file: Path, separators: str, layout: Layout) -> tuple[int, list[list[Ce
     first = layout.header_row or 1
     unpack = gzip.open if file.suffix == ".gz" else open
     with unpack(file, "rt", encoding=layout.encoding) as lines:
-        *_, header = islice(lines, first)
+        header = next(islice(lines, first - 1, None), "")
         if header.startswith("Warning:"):  # of Kaggle's command, if it is outdated
             first, header = first + 1, next(lines, "")
     frame = pd.read_csv(
