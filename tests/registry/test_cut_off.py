@@ -1,4 +1,4 @@
-"""Acts that are killed at any step, and acts at once: nothing is left half done."""
+"""Promotions and rollbacks that are killed at any step, and two at once."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def killed(monkeypatch):
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_promotion_again_does_what_is_left_and_nothing_twice(three, killed, gap):
+def test_the_same_promotion_again_completes_the_interrupted_one(three, killed, gap):
     promote(1)
     killed(lambda: promote(2), *gap)
     done = promote(2)
@@ -67,7 +67,7 @@ def test_a_promotion_again_does_what_is_left_and_nothing_twice(three, killed, ga
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_another_promotion_takes_its_place(three, killed, gap):
+def test_another_promotion_replaces_the_interrupted_one(three, killed, gap):
     promote(1)
     killed(lambda: promote(2), *gap)
     assert promote(3).changed
@@ -75,7 +75,7 @@ def test_another_promotion_takes_its_place(three, killed, gap):
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_rollback_after_it_goes_back_from_what_was_really_in_use(three, killed, gap):
+def test_a_rollback_after_it_goes_back_from_the_version_in_use(three, killed, gap):
     promote(1)
     promote(2)
     killed(lambda: promote(3), *gap)
@@ -86,7 +86,7 @@ def test_a_rollback_after_it_goes_back_from_what_was_really_in_use(three, killed
 
 
 @pytest.mark.parametrize("gap", GAPS[:3])
-def test_a_rollback_again_does_what_is_left_and_nothing_twice(three, killed, gap):
+def test_the_same_rollback_again_completes_the_interrupted_one(three, killed, gap):
     for version in (1, 2, 3):
         promote(version)
     killed(rollback, *gap)
@@ -97,7 +97,7 @@ def test_a_rollback_again_does_what_is_left_and_nothing_twice(three, killed, gap
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_promotion_takes_the_place_of_a_rollback_that_was_cut_off(three, killed, gap):
+def test_a_promotion_replaces_an_interrupted_rollback(three, killed, gap):
     promote(1)
     promote(2)
     killed(rollback, *gap)
@@ -113,7 +113,7 @@ def test_a_promotion_takes_the_place_of_a_rollback_that_was_cut_off(three, kille
         *GAPS,
     ],
 )
-def test_an_approval_from_the_start_can_be_given_again(three, killed, step, when):
+def test_an_interrupted_approval_can_be_repeated(three, killed, step, when):
     def approve():
         return registry.approve("1", who="Pat", why="read 50 studies")
 
@@ -124,7 +124,7 @@ def test_an_approval_from_the_start_can_be_given_again(three, killed, step, when
 
 
 @pytest.mark.parametrize("gap", GAPS[1:3])
-def test_what_was_cut_off_is_told_and_how_to_complete_it(three, killed, gap):
+def test_verify_reports_an_interrupted_promotion_and_how_to_complete_it(three, killed, gap):
     promote(1)
     killed(lambda: promote(2), *gap)
     (finding,) = verification.verify().findings
@@ -134,7 +134,7 @@ def test_what_was_cut_off_is_told_and_how_to_complete_it(three, killed, gap):
     assert "complete it by ranzcr registry promote 2" in finding
 
 
-def test_a_process_that_was_really_killed_leaves_nothing_that_stops_the_next_one(three):
+def test_a_killed_process_does_not_block_the_next_one(three):
     program = f"""
 import os, signal
 from mlflow import MlflowClient
@@ -150,7 +150,7 @@ registry.promote("1", who="Ada", why="killed")
     assert_in_order(three, "1")
 
 
-def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(three, monkeypatch):
+def test_of_two_promotions_at_once_one_wins_and_the_other_raises(three, monkeypatch):
     promote(1)
     both_have_looked = threading.Barrier(2, timeout=60)
     real = MlflowClient.create_model_version
@@ -186,7 +186,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(three, monkeyp
     monkeypatch.undo()
 
 
-def test_who_is_slow_to_move_the_alias_does_not_move_it_back(three, monkeypatch):
+def test_a_process_that_is_slow_to_move_the_alias_does_not_move_it_back(three, monkeypatch):
     promote(1)
     real = MlflowClient.set_registered_model_alias
 
@@ -202,7 +202,7 @@ def test_who_is_slow_to_move_the_alias_does_not_move_it_back(three, monkeypatch)
     assert rollback().candidate == "1"  # the second was never in use
 
 
-def test_a_hand_that_took_the_alias_away_is_no_act_that_was_cut_off(three):
+def test_an_alias_removed_by_hand_is_not_an_interrupted_promotion(three):
     promote(1)
     promote(2)
     three.delete_registered_model_alias(PRODUCTION, CHAMPION)

@@ -1,4 +1,4 @@
-"""Waivers, approvals, rejections: what people decide, and who may."""
+"""Waivers, approvals and rejections, and who may decide."""
 
 import json
 
@@ -53,16 +53,14 @@ def test_a_waived_failure_is_promoted_and_the_ledger_says_who_waived_it(journal,
         ("latancy", "candidate 1 has no gate 'latancy'; did you mean latency?"),
     ],
 )
-def test_what_cannot_be_waived_is_one_line(journal, candidate, gate, message):
+def test_a_waiver_that_is_not_possible_is_one_line(journal, candidate, gate, message):
     candidate(report=judged(SLOW, UNWAIVABLE))
     with pytest.raises(TrackingError) as raised:
         waive(gate=gate)
     assert str(raised.value) == message
 
 
-def test_judged_again_a_waiver_holds_while_it_is_no_worse_and_is_shown_void_after(
-    journal, candidate
-):
+def test_a_waiver_holds_until_the_value_is_worse_and_is_then_shown_as_void(journal, candidate):
     candidate(report=judged(SLOW))
     waive()
     candidate(report=judged(Gate("latency", False, 65.0, 60.0, "65 s", low_is_good=True)))
@@ -76,7 +74,7 @@ def test_judged_again_a_waiver_holds_while_it_is_no_worse_and_is_shown_void_afte
         registry.promote("1", why="now")
 
 
-def test_a_waiver_that_stands_on_the_candidate_counts_for_nothing(journal, candidate):
+def test_a_waiver_in_the_tags_of_the_candidate_does_not_count(journal, candidate):
     report = judged(SLOW)
     waiver = decisions.Waiver(
         **{"gate": "latency", "digest": "x", "who": "Eve", "when": "2026-01-01", "why": "mine"},
@@ -100,7 +98,7 @@ def test_a_waiver_that_was_changed_by_hand_does_not_count(journal, candidate):
     assert decisions.read(journal).edited == ("waiver.1.latency",)
 
 
-def test_a_rejected_candidate_is_promoted_only_when_it_is_approved_anew(three):
+def test_a_rejected_candidate_is_promoted_only_after_an_approval(three):
     registry.reject("2", why="misses ETTs", who="Bob")
     with pytest.raises(TrackingError, match=r"candidate 2 was rejected by Bob on .*: misses ETTs"):
         registry.promote("2", why="now")
@@ -150,7 +148,7 @@ def test_with_roles_a_promotion_waits_for_a_second_person(three, user):
 
 
 @pytest.mark.parametrize("name", ["Ada", "Tess"])
-def test_nobody_approves_what_they_registered_or_asked_for(three, user, name):
+def test_nobody_approves_a_candidate_that_they_registered_or_requested(three, user, name):
     user("Tess")
     registry.promote("1", why="better")
     user(name)
@@ -162,7 +160,7 @@ def test_nobody_approves_what_they_registered_or_asked_for(three, user, name):
     assert registry.champion() is None
 
 
-def test_a_request_for_what_failed_or_was_rejected_is_refused(journal, candidate, user):
+def test_a_request_for_a_failed_or_rejected_candidate_is_refused(journal, candidate, user):
     user("Tess")
     candidate(report=judged(SLOW))
     with pytest.raises(TrackingError, match="did not pass its gates"):
@@ -191,7 +189,7 @@ def test_a_waiver_by_the_command_line_needs_a_reason(three):
 
 
 @pytest.mark.parametrize(("gates", "code"), [((), 0), ((SLOW,), 2)])
-def test_the_exit_code_tells_the_verdict_of_the_gates(journal, candidate, gates, code):
+def test_the_exit_code_is_the_verdict_of_the_gates(journal, candidate, gates, code):
     done = ranzcr("gate", candidate(report=judged(*gates)))
     assert done.exit_code == code
     assert done.output.startswith("pass  cv: good\n")

@@ -1,4 +1,4 @@
-"""What the gates ask for: packaged, changed by a file, and every typo with the right name."""
+"""The settings of the gates: packaged, changed by a file, and every typo with the right name."""
 
 import pytest
 
@@ -19,11 +19,12 @@ def write(tmp_path):
     return _write
 
 
-def test_the_packaged_gates_say_what_they_ask():
+def test_the_packaged_settings_are_read():
     rules = gate_rules.load()
     assert (rules["cv"].at_least, rules["champion"].above) == (0.5, 0.9)
-    assert [name for name, rule in rules.gates.items() if not rule.waivable] == ["data", "parity"]
-    assert [name for name, rule in rules.gates.items() if not rule.required] == ["lb"]
+    waivable = [rules[gate].waivable for gate in ("data", "parity", "cv")]
+    assert waivable == [False, False, True]
+    assert (rules["lb"].required, rules["cv"].required) == (False, True)
 
 
 def test_a_file_names_only_what_it_changes(write):
@@ -40,7 +41,7 @@ def test_min_auc_wins_over_the_file(write):
     assert gate_rules.load(write("cv: {at_least: 0.8}\n"), min_auc=0.9)["cv"].at_least == 0.9
 
 
-def test_rules_survive_the_way_to_a_component(write):
+def test_settings_are_the_same_after_the_way_to_a_component(write):
     rules = gate_rules.load(write("parity: {waivable: true}\n"))
     assert Rules.from_json(rules.to_json()) == rules
     assert Rules.from_json("") == gate_rules.load()
@@ -60,7 +61,7 @@ def test_rules_survive_the_way_to_a_component(write):
         ("- cv", "expected settings as key: value, found list"),
     ],
 )
-def test_what_is_wrong_is_one_line(write, text, words):
+def test_a_mistake_is_one_line(write, text, words):
     with pytest.raises(ConfigError, match=words) as raised:
         gate_rules.load(write(text))
     assert "gates.yaml" in str(raised.value)

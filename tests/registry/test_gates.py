@@ -1,4 +1,4 @@
-"""Verdicts: pass, fail or waived, and for how long a waiver holds."""
+"""Gate results: pass, fail or waived, and how long a waiver holds."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def result(gate, waiver, digest="content"):
 
 
 @pytest.mark.parametrize("gate", [LOW, HIGH, WORDS])
-def test_a_waiver_covers_what_was_seen(gate):
+def test_a_waiver_covers_the_finding_that_was_seen(gate):
     assert gate.result == "fail"
     assert result(gate, waiver(gate)) == "waived"
     assert GateReport((gate,)).waived([waiver(gate)], "content").result == "pass"
@@ -40,13 +40,13 @@ def test_it_does_not_cover_other_content_or_another_gate(gate):
 
 
 @pytest.mark.parametrize(("gate", "worse"), [(LOW, 70.1), (HIGH, 0.39)])
-def test_it_ends_where_the_value_is_worse_and_holds_where_it_is_better(gate, worse):
+def test_it_ends_if_the_value_is_worse_and_holds_if_it_is_better(gate, worse):
     assert result(replace(gate, value=worse), waiver(gate)) == "fail"
     better = 2 * gate.value - worse
     assert result(replace(gate, value=better), waiver(gate)) == "waived"
 
 
-def test_it_ends_where_other_words_are_found():
+def test_it_ends_if_the_finding_has_another_text():
     assert result(replace(WORDS, text="patients p1 and p2 are"), waiver(WORDS)) == "fail"
 
 
@@ -60,7 +60,7 @@ def test_noise_of_a_measurement_does_not_end_it():
     assert result(replace(noisy, value=81.0), waiver(noisy)) == "fail"
 
 
-def test_what_may_not_be_waived_is_not():
+def test_a_gate_that_may_not_be_waived_still_fails():
     assert result(replace(LOW, waivable=False), waiver(LOW)) == "fail"
 
 
@@ -71,7 +71,7 @@ def test_a_gate_that_passes_needs_no_waiver():
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans())
-def test_what_is_no_worse_than_what_was_waived_stays_waived(seen, now, low_is_good):
+def test_a_value_no_worse_than_the_waived_one_stays_waived(seen, now, low_is_good):
     gate = replace(HIGH, value=seen, low_is_good=low_is_good)
     no_worse = now <= seen if low_is_good else now >= seen
     assert (result(replace(gate, value=now), waiver(gate)) == "waived") == no_worse
@@ -88,7 +88,7 @@ def test_a_comparison_with_an_earlier_champion_fails():
     assert later.gates[0].against == "new"
 
 
-def test_the_champion_itself_has_nobody_to_beat():
+def test_the_champion_is_not_compared_with_itself():
     report = GateReport((replace(HIGH, passed=True, against=""),))
     assert report.at_champion("4", "own", "own") == report
 

@@ -1,4 +1,4 @@
-"""Judging: what passes, what fails, and in which words."""
+"""The gates: values that pass, values that fail, and their texts."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def gate(report, name):
     return result
 
 
-def test_every_rule_has_a_gate():
+def test_every_gate_has_settings():
     names = [gate.name for gate in judge(rules=changed(lb={"required": True})).gates]
     assert names == list(gate_rules.load().gates)
     assert set(names) == set(GATES.names())
@@ -166,7 +166,7 @@ def test_the_champions_predictions_are_fetched_once_for_both_comparisons():
         (Reigning(dataset_digest="other"), "comes from another data set"),
     ],
 )
-def test_what_cannot_be_compared_passes_says_so_and_fetches_nothing(champion, words):
+def test_a_champion_that_cannot_be_compared_is_not_fetched_and_passes(champion, words):
     report = judge(champion)
     for name in ("champion", "labels"):
         assert words in gate(report, name).text
@@ -195,7 +195,7 @@ def test_only_common_studies_are_compared():
         ({"seconds": 61.0}, "latency", "61 s per image on .* cores; the limit is 60 s"),
     ],
 )
-def test_what_was_measured_too_bad_fails(changes, name, words):
+def test_a_measurement_beyond_its_limit_fails(changes, name, words):
     report = judge(**changes)
     assert [result.name for result in report.gates if result.result == "fail"] == [name]
     assert re.search(words, gate(report, name).text)
@@ -214,7 +214,7 @@ def test_calibration_is_not_measured_on_few_studies():
     assert (result.result, result.text) == ("pass", "not measured on 499 studies; 500 are needed")
 
 
-def test_a_leaderboard_score_is_asked_for_where_it_is_required():
+def test_a_missing_leaderboard_score_fails_if_it_is_required():
     rules = changed(lb={"required": True})
     assert "ranzcr lb set" in gate(judge(rules=rules), "lb").text
     result = gate(judge(rules=rules, leaderboard={"public": 0.97}), "lb")

@@ -1,4 +1,4 @@
-"""The ledger: one chain, whoever writes at once, and no edit goes unnoticed."""
+"""The ledger: one chain, even with writers at once, and every edit is detected."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def history(length):
     return lines
 
 
-def test_acts_in_turn_are_one_chain():
+def test_lines_in_turn_are_one_chain():
     chain = ledger.follow(history(3).items())
     assert [entry.version for entry in chain.entries] == ["1", "2", "3"]
     assert [entry.index for entry in chain.entries] == [0, 1, 2]
@@ -54,7 +54,7 @@ def test_a_line_of_an_earlier_release_is_read_and_its_hash_still_fits():
     assert json.loads(chain.head.text) == json.loads(STORED.read_text())
 
 
-def test_of_two_that_follow_the_same_act_the_first_stands_and_the_other_has_lost():
+def test_of_two_lines_after_the_same_line_the_first_counts_and_the_other_has_lost():
     lines = history(1)
     seen = ledger.follow(lines.items())
     write(lines, act(seen, "2"))
@@ -86,7 +86,7 @@ FIELDS = [name for name in json.loads(next(iter(history(1).values()))) if name !
 
 
 @given(st.data())
-def test_a_changed_line_is_found_whichever_it_is(data):
+def test_any_changed_line_is_found(data):
     lines = history(4)
     version = data.draw(st.sampled_from(sorted(lines)))
     field = data.draw(st.sampled_from(FIELDS))
@@ -121,7 +121,7 @@ def test_a_removed_line_is_found(version):
 
 
 @pytest.mark.parametrize("version", ["1", "2", "3"])
-def test_a_deleted_version_is_told_once(version):
+def test_a_deleted_version_is_reported_once(version):
     lines = history(4)
     del lines[version]
     assert ledger.follow(lines.items()).problems == (
@@ -129,7 +129,7 @@ def test_a_deleted_version_is_told_once(version):
     )
 
 
-def test_several_deleted_versions_are_told_together():
+def test_several_deleted_versions_are_reported_together():
     lines = history(5)
     del lines["2"], lines["3"]
     (problem,) = ledger.follow(lines.items()).problems
@@ -144,13 +144,13 @@ def test_a_copied_line_is_found():
 
 
 @pytest.mark.parametrize("text", ["{oops", "[]", "{}", '{"id": 1}', "null"])
-def test_a_line_that_is_no_entry_is_named(text):
+def test_a_tag_that_is_not_a_line_is_named(text):
     lines = {**history(1), "2": text}
     (problem,) = ledger.follow(lines.items()).problems
     assert "version 2 cannot be read: it was changed by hand" in problem
 
 
-def test_all_problems_are_told_and_the_chain_goes_on():
+def test_all_problems_are_reported_and_the_chain_continues():
     lines = history(5)
     lines["2"], lines["4"] = None, "{oops"
     chain = ledger.follow(lines.items())
@@ -162,7 +162,7 @@ def test_all_problems_are_told_and_the_chain_goes_on():
 
 
 @given(st.lists(st.booleans(), max_size=30))
-def test_the_ledger_is_read_as_a_stack_that_promotions_grow_and_rollbacks_shrink(acts):
+def test_promotions_push_and_rollbacks_pop_a_stack_of_candidates(acts):
     lines, stack = {}, []  # candidates, the one in use last
     for is_rollback in acts:
         if is_rollback and len(stack) < 2:

@@ -26,7 +26,7 @@ def test_the_same_content_is_registered_once(journal, candidate):
     assert candidate("second") == "2"
 
 
-def test_a_candidate_says_what_it_is(three):
+def test_a_candidate_has_tags_that_describe_it(three):
     version = three.get_model_version(registry.CANDIDATES, "1")
     assert version.tags["gate"] == "pass"
     assert version.tags["blend_digest"] == "blend of first"
@@ -35,7 +35,7 @@ def test_a_candidate_says_what_it_is(three):
     assert three.get_run(version.run_id).data.tags["kind"] == "ensemble"
 
 
-def test_who_registered_first_stays_who_registered(journal, candidate, monkeypatch):
+def test_the_first_author_stays_the_author_of_a_candidate(journal, candidate, monkeypatch):
     monkeypatch.setenv("RANZCR_AUTHOR", "Eve")
     candidate()
     monkeypatch.setenv("RANZCR_AUTHOR", "Bob")
@@ -78,7 +78,7 @@ def test_promoting_the_champion_again_changes_nothing(three):
     assert len(ledger.entries(three)) == 2
 
 
-def test_the_ledger_says_who_why_and_what_it_replaced(three):
+def test_the_ledger_holds_author_reason_and_the_version_replaced(three):
     promote("1", why="the first")
     promote("2", why="0.01 better")
     promote("1", why="the second failed at night")
@@ -104,14 +104,14 @@ def test_a_production_version_has_its_line_from_the_start_and_no_tag_of_a_traine
     assert json.loads(tags["ledger"])["who"] == "Ada"
 
 
-def test_a_changed_ledger_is_not_shown_as_if_it_were_true(three):
+def test_a_changed_ledger_is_not_shown(three):
     promote("1")
     three.delete_model_version_tag(registry.PRODUCTION, "1", "ledger")
     with pytest.raises(TrackingError, match=r"version 1 has no ledger line.*registry verify"):
         ledger.render()
 
 
-def test_what_failed_its_gates_is_not_promoted(journal, candidate):
+def test_a_candidate_that_failed_its_gates_is_not_promoted(journal, candidate):
     version = candidate(report=FAILED)
     with pytest.raises(TrackingError, match=r"candidate 1 did not pass .*cv: begins at 0\.4"):
         promote(version)
@@ -135,7 +135,7 @@ def test_a_candidate_judged_against_an_earlier_champion_must_be_judged_again(jou
     assert not promote("2").changed  # it has nobody to beat but itself
 
 
-def test_a_gate_report_that_was_changed_is_not_promoted_by(three):
+def test_a_candidate_with_a_changed_gate_report_is_not_promoted(three):
     tags = three.get_model_version(registry.CANDIDATES, "1").tags
     forged = tags["gate_report"].replace("0.8", "0.9")
     three.set_model_version_tag(registry.CANDIDATES, "1", "gate_report", forged)
@@ -164,7 +164,7 @@ def test_an_empty_registry_says_what_to_do(journal):
         promote("1")
 
 
-def test_a_folder_that_is_no_ensemble_is_named(journal, blend_folder, tmp_path):
+def test_a_folder_that_is_not_an_ensemble_is_named(journal, blend_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with (
         context.ensemble_run({"a": 1.0}, dataset_digest="d", method="m", digest="x") as run,

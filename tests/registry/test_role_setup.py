@@ -108,7 +108,7 @@ def test_a_promotion_needs_no_server_packages():
     assert done.stdout == "False\n", done.stderr
 
 
-def test_nobody_proved_who_they_are_in_a_local_journal(journal):
+def test_a_local_journal_knows_no_user(journal):
     assert roles.user(journal) is None
 
 

@@ -47,7 +47,7 @@ def test_a_promotion_after_a_rollback_is_rolled_back_to_what_the_rollback_gave(t
         rollback()
 
 
-def test_a_rollback_is_an_entry_of_its_own_and_changes_no_other(three):
+def test_a_rollback_adds_a_line_and_changes_no_other(three):
     promote(1, 2)
     before = ledger.entries(three)
     done = rollback("misses ETTs")
@@ -61,7 +61,7 @@ def test_a_rollback_is_an_entry_of_its_own_and_changes_no_other(three):
     assert registry.champion().predictions().values.shape == (40, 2)
 
 
-def test_a_candidate_that_would_fail_its_gates_today_is_still_rolled_back_to(journal, candidate):
+def test_a_rollback_does_not_judge_the_gates_again(journal, candidate):
     candidate("first")
     candidate("second")
     promote(1, 2)
@@ -88,7 +88,7 @@ def test_the_first_champion_cannot_be_rolled_back(three):
         rollback()
 
 
-def test_a_changed_ledger_is_not_rolled_back_by_but_another_candidate_is_promoted(three):
+def test_with_a_changed_ledger_a_rollback_is_refused_and_a_promotion_works(three):
     promote(1, 2)
     three.delete_model_version_tag(registry.PRODUCTION, "1", ledger.TAG)
     with pytest.raises(TrackingError, match="version 1 has no ledger line"):

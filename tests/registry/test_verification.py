@@ -155,7 +155,7 @@ def test_a_line_whose_source_is_another_model_is_found(history):
     assert any("version 3 is not a copy of candidate 1, which its ledger" in f for f in findings())
 
 
-def test_all_findings_are_told(history):
+def test_all_findings_are_printed(history):
     moved_alias(history)
     removed_line(history)
     changed_report(history)
@@ -166,20 +166,20 @@ def test_all_findings_are_told(history):
     assert "gate report of candidate 3" in done.output
 
 
-def test_a_registry_in_order_counts_its_entries_and_prints_the_last_hash(history):
+def test_verify_prints_the_number_of_lines_and_the_last_hash(history):
     head = ledger.entries(history)[-1].hash
     done = CliRunner().invoke(cli.app, ["registry", "verify", "--content"])
     assert done.output.endswith(f"2 entries, chain intact, the last hash {head}\n")
     assert done.exit_code == 0
 
 
-def test_an_empty_registry_is_in_order(journal):
+def test_an_empty_registry_is_valid(journal):
     assert CliRunner().invoke(cli.app, ["registry", "verify"]).output == (
         "0 entries, chain intact\n"
     )
 
 
-def test_a_candidate_that_is_judged_anew_after_its_promotion_is_in_order(journal, candidate):
+def test_a_candidate_that_is_judged_again_after_its_promotion_is_valid(journal, candidate):
     from journal_fixtures import PASSED
 
     from ranzcr.registry.gates import Gate, GateReport
@@ -191,7 +191,7 @@ def test_a_candidate_that_is_judged_anew_after_its_promotion_is_in_order(journal
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed"])
-def test_a_model_whose_files_were_changed_is_found_by_its_content(journal, candidate, damage):
+def test_changed_model_files_are_found_by_their_content(journal, candidate, damage):
     candidate()
     registry.promote("1", who="Ada", why="better")
     place = journal.get_model_version_download_uri(CANDIDATES, "1").removeprefix("file://")
