@@ -114,7 +114,8 @@ def _weights(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:
     count = len(targets_NL)
     bags = (rng.integers(0, count, count) for _ in range(BAGS))
     searches = [_greedy(members_ENL[:, rows], targets_NL[rows]) for rows in bags]
-    return np.stack(searches).mean(axis=0)
+    mean_E: np.ndarray = np.mean(searches, axis=0)
+    return mean_E
 
 
 def _greedy(members_ENL: np.ndarray, targets_NL: np.ndarray) -> np.ndarray:

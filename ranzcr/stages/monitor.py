@@ -17,6 +17,7 @@ from ranzcr.files import hash_json, replacing, write_json
 from ranzcr.predictions import Predictions
 from ranzcr.stages.evaluate import truth_of
 from ranzcr.tracking import context
+from ranzcr.tracking.names import Metric
 
 REPORT = "monitor.json"
 
@@ -71,8 +72,8 @@ def run(ensemble: Path, out: Path, *, blend: Path, dataset: Path, candidate: Pat
     with replacing(Path(out)) as beside:
         beside.mkdir()
         write_json(beside / REPORT, {**report, "findings": findings})
-    run.log_metrics({"monitor/cv_auc": scores.cv_auc})
-    run.log_metrics({f"monitor/{name}": index for name, index in indexes.items()})
+    run.log_metrics({Metric.MONITOR + Metric.CV_AUC: scores.cv_auc})
+    run.log_metrics({Metric.MONITOR + name: index for name, index in indexes.items()})
     run.log_artifacts(Path(out), "monitor")
     return MonitorResult(Path(out), hash_json(report), findings)
 
@@ -110,7 +111,7 @@ def _predict(ensemble: Path, prepared: Dataset, rows: np.ndarray) -> np.ndarray:
         )
     if opened.cache_size != prepared.image_size:
         raise ConfigError(
-            f"{prepared.path}: images of {prepared.image_size} px, the model wants "
+            f"{prepared.path}: images of {prepared.image_size} px, the model needs "
             f"{opened.cache_size}; prepare it with --size {opened.cache_size}"
         )
     return opened.predict([prepared.images[row] for row in rows])

@@ -73,6 +73,6 @@ def _check(experiment: Experiment, soft: SoftLabels | None) -> None:
     missing = [teacher for teacher in experiment.teachers if teacher not in soft.teachers]
     if missing:
         raise ConfigError(
-            f"{experiment.name} wants teacher {missing[0]}; the soft labels have "
+            f"{experiment.name} needs teacher {missing[0]}; the soft labels have "
             f"{', '.join(soft.teachers)}. Add it to the first stage, or change teachers"
         )

@@ -138,7 +138,8 @@ def _mean(
     models: Sequence[Loaded], images_NSS: np.ndarray, rows: np.ndarray, tta: str | None
 ) -> np.ndarray:
     parts = [_predict(model, images_NSS, rows, tta, model.experiment.name) for model in models]
-    return np.stack(parts).mean(axis=0)
+    mean_NL: np.ndarray = np.mean(parts, axis=0)
+    return mean_NL
 
 
 def _predict(

@@ -31,12 +31,12 @@ def test_equals_scikit_learn_also_with_ties(rows):
 
 @settings(max_examples=50, deadline=None)
 @given(ROWS)
-def test_turning_the_scores_round_mirrors_the_auc(rows):
+def test_negated_scores_mirror_the_auc(rows):
     targets, scores = rows
     np.testing.assert_allclose(label_aucs(targets, scores), 1 - label_aucs(targets, -scores))
 
 
-def test_rows_below_zero_or_nan_are_left_out_of_their_label_alone():
+def test_rows_below_zero_or_nan_are_left_out_only_for_their_label():
     targets = np.array([[1, 1], [0, 0], [-1, 0], [np.nan, 1]])
     scores = np.array([[0.9, 0.9], [0.1, 0.1], [1.0, 0.8], [0.0, 0.2]])
     np.testing.assert_allclose(label_aucs(targets, scores), [1, 0.75])

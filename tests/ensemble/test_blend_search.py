@@ -49,7 +49,7 @@ def test_the_weights_of_a_fold_do_not_see_its_rows(studies):
     np.testing.assert_array_equal(plain[0][inside], turned[0][inside])
 
 
-def test_an_honest_score_finds_nothing_in_noise():
+def test_a_cross_fitted_score_finds_nothing_in_noise():
     """The trap: weights chosen and scored on the same rows make noise look like skill."""
     rng = np.random.default_rng(3)
     targets = rng.integers(0, 2, (200, 1))

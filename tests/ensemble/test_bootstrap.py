@@ -29,7 +29,7 @@ def test_weights_of_one_give_the_plain_auc(studies):
     np.testing.assert_allclose(auc.label_aucs(np.ones(auc.patients, int)), plain)
 
 
-def test_the_interval_holds_the_auc_and_is_the_same_again(studies):
+def test_the_interval_contains_the_auc_and_is_reproducible(studies):
     args = (studies.targets, studies.members["good"], studies.patients, 300)
     lo, hi = interval(*args)
     assert lo < macro_auc(*args[:2]) < hi
@@ -57,7 +57,7 @@ def test_without_both_classes_there_is_no_interval():
     assert np.isnan(paired(ones, ones, ones, np.arange(4), 10))
 
 
-def test_the_better_of_two_wins_most_replicates(studies):
+def test_the_better_model_wins_most_replicates(studies):
     members, rest = studies.members, (studies.patients, 300)
     chance = paired(studies.targets, members["good"], members["weak"], *rest)
     assert chance > 0.95

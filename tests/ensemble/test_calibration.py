@@ -10,19 +10,19 @@ from ranzcr.ensemble.calibration import BINS, calibration_error
 RNG = np.random.default_rng(0)
 
 
-def test_probabilities_that_come_true_have_almost_no_error():
+def test_calibrated_probabilities_have_almost_no_error():
     values = RNG.random((20_000, 2))
     targets = (RNG.random(values.shape) < values).astype(np.int8)
     assert calibration_error(targets, values) < 0.015
 
 
-def test_half_of_what_is_said_is_a_quarter_off():
+def test_halved_probabilities_are_a_quarter_off():
     values = RNG.random((20_000, 1))
     targets = (RNG.random(values.shape) < values / 2).astype(np.int8)
     assert calibration_error(targets, values) == pytest.approx(0.25, abs=0.01)
 
 
-def test_by_hand_in_two_bins():
+def test_two_bins_computed_by_hand():
     values = np.repeat([0.2, 0.6], 50)[:, None]
     targets = np.repeat([0, 1], 50)[:, None]
     assert calibration_error(targets, values) == pytest.approx((0.2 + 0.4) / 2)

@@ -22,7 +22,7 @@ def part(fold: int, rows=None) -> Predictions:
     return Predictions(UIDS[rows], VALUES[rows], SCHEMA, origin)
 
 
-def test_folds_come_together_in_the_order_of_the_rows():
+def test_folds_are_assembled_in_the_order_of_the_rows():
     whole = oof.assemble([part(2), part(0), part(1)], UIDS, FOLDS)
     np.testing.assert_array_equal(whole.values, VALUES)
     assert list(whole.uids) == list(UIDS)
@@ -44,7 +44,7 @@ def test_a_row_that_its_model_trained_on_is_a_leak():
         oof.assemble([part(0, [0, 3, 1]), part(1), part(2)], UIDS, FOLDS)
 
 
-def test_a_row_that_is_missing_is_named():
+def test_a_missing_row_is_named():
     with pytest.raises(DataError, match=r"1 studies are missing, e\.g\. s3"):
         oof.assemble([part(0, [0]), part(1), part(2)], UIDS, FOLDS)
 

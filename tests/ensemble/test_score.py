@@ -61,7 +61,7 @@ def test_a_label_that_is_neither_0_nor_1_is_named(train_csv):
         Truth.read(train_csv)
 
 
-def test_a_table_that_is_missing_is_one_line(tmp_path):
+def test_a_missing_table_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"train.csv: not a table of labels"):
         Truth.read(tmp_path / "train.csv")
 

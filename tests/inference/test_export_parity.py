@@ -36,7 +36,7 @@ def test_onnx_gives_what_torch_gives_for_any_batch(tmp_path, model):
         assert export.parity(network, tmp_path / "model.onnx", IMAGES[:count]) < export.LIMIT
 
 
-def test_the_file_is_whole_and_says_what_goes_in_and_out(tmp_path, capfd):
+def test_the_file_is_complete_and_names_its_input_and_output(tmp_path, capfd):
     export.export(_network(), tmp_path / "model.onnx", image_size=64)
     graph = onnx.load(tmp_path / "model.onnx").graph
     (image,), (probability,) = graph.input, graph.output

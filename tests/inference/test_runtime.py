@@ -82,12 +82,12 @@ def test_a_path_is_not_opened(ensemble, photo):
         runtime._load_pyfunc(str(ensemble)).predict(pd.DataFrame({"image": [str(photo)]}))
 
 
-def test_a_table_without_images_says_so(ensemble):
+def test_a_table_without_images_is_named(ensemble):
     with pytest.raises(DataError, match="no column image; found picture"):
         runtime._load_pyfunc(str(ensemble)).predict(pd.DataFrame({"picture": [1]}))
 
 
-def test_an_incomplete_ensemble_says_so(tmp_path, ensemble):
+def test_an_incomplete_ensemble_is_named(tmp_path, ensemble):
     (ensemble / "exp0/fold1.onnx").write_bytes(b"")
     with pytest.raises(DataError, match=r"exp0/fold1.onnx: cannot be loaded"):
         runtime.load(ensemble)

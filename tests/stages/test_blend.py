@@ -28,7 +28,7 @@ def evaluated(tmp_path_factory, dataset):
     return evaluate.run(folds, dataset, folder / "evaluated")
 
 
-def test_the_blend_folder_says_what_was_found(evaluated, dataset, tmp_path):
+def test_the_blend_folder_has_weights_scores_and_predictions(evaluated, dataset, tmp_path):
     result = blend.run([evaluated.path], dataset, tmp_path / "blend")
     prepared = Dataset.open(dataset)
     written = json.loads((tmp_path / "blend" / "blend.json").read_text())

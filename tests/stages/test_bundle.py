@@ -68,7 +68,7 @@ def test_a_broken_test_image_does_not_stop_it(competition, ensemble, blend, tmp_
     assert "1 without a readable image" in capfd.readouterr().err
 
 
-def test_a_model_that_is_missing_is_named(ensemble, tmp_path):
+def test_a_missing_model_is_named(ensemble, tmp_path):
     (ensemble / "exp0" / "fold1.onnx").unlink()
     with pytest.raises(DataError, match=r"exp0/fold1.onnx: the model is missing; export"):
         bundle.run(ensemble, tmp_path / "out")
@@ -82,7 +82,7 @@ def test_a_damaged_model_fails_with_the_kernels_last_line(competition, ensemble,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_ensemble_is_named(tmp_path):
+def test_a_folder_without_an_ensemble_is_named(tmp_path):
     with pytest.raises(
         DataError, match=r"ensemble.json: missing or damaged; make it with ranzcr export"
     ):

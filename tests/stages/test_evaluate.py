@@ -31,7 +31,7 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def test_every_experiment_is_put_together_and_scored(folds, dataset, tmp_path):
+def test_every_experiment_is_assembled_and_scored(folds, dataset, tmp_path):
     result = evaluate.run(folds, dataset, tmp_path / "out")
     prepared = Dataset.open(dataset)
     rows = prepared.rows("train")
@@ -86,7 +86,7 @@ def test_predictions_of_another_data_set_are_refused(folds, dataset, tmp_path):
         evaluate.run(folds, copy, tmp_path / "out")
 
 
-def test_scores_are_noted_in_the_run_of_the_experiment(dataset, tmp_path, journal):
+def test_scores_are_recorded_in_the_run_of_the_experiment(dataset, tmp_path, journal):
     prepared = Dataset.open(dataset)
     experiment = config.Experiment(name="good")
     run_ids = {}

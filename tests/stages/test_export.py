@@ -76,6 +76,6 @@ def test_a_checkpoint_of_another_data_set_is_refused(models, blend, tmp_path):
         export.run(folder, models, tmp_path / "ensemble")
 
 
-def test_a_folder_that_is_no_blend_says_so(models, tmp_path):
+def test_a_folder_without_a_blend_is_named(models, tmp_path):
     with pytest.raises(DataError, match=r"blend.json: missing or damaged; make it with ranzcr"):
         export.run(tmp_path, models, tmp_path / "ensemble")

@@ -22,7 +22,7 @@ def run(journal, tmp_path):
     return _run
 
 
-def test_what_is_fetched_is_what_was_registered(run, dataset, tmp_path):
+def test_the_fetched_folders_are_the_registered_ones(run, dataset, tmp_path):
     version = champion.promote_one(tmp_path / "made", dataset)
     result = run("champion")
     assert (result.candidate.version, result.candidate.gate) == (version, "pass")
@@ -41,7 +41,7 @@ def test_a_version_that_failed_is_fetched_with_the_reason(run, dataset, tmp_path
     assert fetched.why.startswith("cv: ")
 
 
-def test_a_version_that_is_not_there_is_told(run):
+def test_an_unknown_version_is_named(run):
     with pytest.raises(TrackingError, match="has no version 7"):
         run("7")
 

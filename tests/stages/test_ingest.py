@@ -19,7 +19,7 @@ def names(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_folder_is_taken_over_and_what_is_foreign_stays_behind(source, tmp_path):
+def test_a_folder_is_copied_without_foreign_files(source, tmp_path):
     expected = names(source) - {"phantoms.json"}
     (source / "notes.txt").write_text("not ours")
     (source / "train" / "Thumbs.db").write_bytes(b"")
@@ -29,7 +29,7 @@ def test_a_folder_is_taken_over_and_what_is_foreign_stays_behind(source, tmp_pat
     assert result.files == len(taken) - 1
 
 
-def test_the_digest_is_of_content_not_of_place(source, tmp_path):
+def test_the_digest_depends_on_content_not_on_paths(source, tmp_path):
     first = ingest.run(str(source), tmp_path / "a")
     second = ingest.run(str(shutil.copytree(source, tmp_path / "copy")), tmp_path / "b")
     assert first.digest == second.digest
@@ -85,7 +85,7 @@ def test_a_bad_external_is_one_line(source, tmp_path, external, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_source_that_is_no_competition_leaves_nothing(source, tmp_path):
+def test_a_source_that_is_not_a_competition_leaves_nothing(source, tmp_path):
     with pytest.raises(DataError, match="nowhere: no such folder"):
         ingest.run(str(tmp_path / "nowhere"), tmp_path / "here" / "out")
     shutil.rmtree(source / "train")
@@ -102,7 +102,7 @@ def test_another_folder_is_not_overwritten(source, tmp_path):
         ingest.run(str(source), source)
 
 
-def test_without_kaggle_s_command_one_line_says_how(tmp_path, monkeypatch):
+def test_without_the_kaggle_command_one_line_explains_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match="kaggle command is not installed; pip install kaggle"):
         ingest.run("kaggle:ranzcr-clip", tmp_path / "out")
@@ -166,7 +166,7 @@ def test_a_bucket_that_refuses_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_images_alone_are_taken_over_by_content(competition, tmp_path):
+def test_a_folder_of_images_is_copied_and_hashed(competition, tmp_path):
     folder = shutil.copytree(competition / "test", tmp_path / "images")
     (folder / "notes.txt").write_text("not ours")
     first = ingest.run(str(folder), tmp_path / "a", images=True)

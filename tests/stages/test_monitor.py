@@ -92,5 +92,5 @@ def test_a_new_study_counts_only_if_its_patient_is_new(run, changed, tmp_path):
 
 
 def test_another_image_size_is_refused_with_the_size_to_prepare(run, changed):
-    with pytest.raises(ConfigError, match="the model wants 64; prepare it with --size 64"):
+    with pytest.raises(ConfigError, match="the model needs 64; prepare it with --size 64"):
         run(changed(lambda folder, table: table, size=32))

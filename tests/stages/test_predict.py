@@ -53,7 +53,7 @@ def test_several_models_are_averaged(models, dataset, tmp_path):
     assert np.allclose(predictions.read(together.path).values, mean, atol=1e-6)
 
 
-def test_a_folder_of_images_gives_what_the_data_set_gave(models, dataset, competition, tmp_path):
+def test_a_folder_of_images_is_predicted_as_its_data_set(models, dataset, competition, tmp_path):
     of_folder = predict.run(models, competition / "test", tmp_path / "images.csv")
     of_dataset = predict.run(models, dataset, tmp_path / "dataset.parquet")
     expected = predictions.read(of_dataset.path)
@@ -91,13 +91,13 @@ def test_a_broken_image_is_named(models, competition, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_folder_without_images_says_so(models, tmp_path):
+def test_a_folder_without_images_is_named(models, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: no image; expected .jpg"):
         predict.run(models, tmp_path / "empty", tmp_path / "out.csv")
 
 
-def test_submission_form_has_a_column_per_label(models, competition, tmp_path):
+def test_a_csv_has_a_column_per_label(models, competition, tmp_path):
     result = predict.run(models, competition / "test", tmp_path / "out.csv")
     header = pd.read_csv(competition / "train.csv").columns.drop("PatientID")
     assert list(pd.read_csv(result.path).columns) == list(header)
@@ -121,7 +121,7 @@ def test_an_ensemble_predicts_a_folder_of_images(ensemble, competition, tmp_path
     assert predictions.read(tmp_path / "one.parquet").origin.members == ("exp0",)
 
 
-def test_what_an_ensemble_does_not_do_is_refused(ensemble, dataset, competition, tmp_path):
+def test_unsupported_options_of_an_ensemble_are_refused(ensemble, dataset, competition, tmp_path):
     with pytest.raises(ConfigError, match="an ensemble predicts a folder of images"):
         predict.run([ensemble], dataset, tmp_path / "out")
     for more in ({"models": [ensemble, ensemble]}, {"models": [ensemble], "tta": "flip"}):

@@ -31,7 +31,7 @@ def first_image(folder: Path) -> Path:
     return min((folder / "train").iterdir())
 
 
-def test_the_outcome_says_what_it_holds(folder, tmp_path):
+def test_the_result_counts_its_images(folder, tmp_path):
     result = prepare.run(folder, tmp_path / "out", size=32, folds=3)
     dataset = Dataset.open(result.path)
     dataset.verify()
@@ -52,7 +52,7 @@ def test_folds_keep_patients_whole_and_leave_test_out(folder, tmp_path):
     assert (table.loc[table["split"] != "train", "fold"] == -1).all()
 
 
-def test_patients_who_share_no_xray_are_dealt_as_they_are_given(folder, tmp_path):
+def test_patients_who_share_no_xray_are_dealt_separately(folder, tmp_path):
     result = prepare.run(folder, tmp_path / "out", size=32, folds=3, seed=5)
     dataset = Dataset.open(result.path)
     train = dataset.table.iloc[dataset.rows("train")]
@@ -88,7 +88,7 @@ def test_joined_patients_keep_their_ids(folder, twins, tmp_path):
     assert list(table[PATIENT]) == list(patients[table[UID]])
 
 
-def test_the_command_says_in_one_line_who_was_joined_on_a_second_run_too(folder, twins, tmp_path):
+def test_the_command_reports_joined_patients_on_a_second_run_too(folder, twins, tmp_path):
     command = ["prepare", str(folder), str(tmp_path / "out"), "--size", "32", "--folds", "3"]
     for _ in range(2):
         lines = CliRunner().invoke(cli.app, command).stdout.splitlines()
@@ -99,7 +99,7 @@ def test_the_command_says_in_one_line_who_was_joined_on_a_second_run_too(folder,
         )
 
 
-def test_where_joined_patients_are_too_few_it_is_said_that_they_count_as_one(folder, tmp_path):
+def test_the_error_explains_that_joined_patients_count_as_one(folder, tmp_path):
     first, *others = sorted((folder / "train").iterdir())
     for image in others:
         shutil.copy(first, image)
@@ -107,7 +107,7 @@ def test_where_joined_patients_are_too_few_it_is_said_that_they_count_as_one(fol
         prepare.run(folder, tmp_path / "out", size=32, folds=3)
 
 
-def test_what_was_dealt_in_a_former_way_is_dealt_anew(folder, tmp_path, monkeypatch):
+def test_folds_of_an_older_rule_are_dealt_again(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as before:
         before.setattr(prepare, "_DEALING", prepare._DEALING - 1)
         former = prepare.run(folder, tmp_path / "out", size=32, folds=3)
@@ -150,7 +150,7 @@ def test_a_changed_image_is_prepared_again_whatever_its_time(folder, tmp_path):
     assert prepare.run(folder, tmp_path / "out", size=32, folds=3).digest != first.digest
 
 
-def test_a_damaged_outcome_is_prepared_again(folder, tmp_path):
+def test_a_damaged_data_set_is_prepared_again(folder, tmp_path):
     first = prepare.run(folder, tmp_path / "out", size=32, folds=3)
     (tmp_path / "out" / "images.npy").unlink()
     assert prepare.run(folder, tmp_path / "out", size=32, folds=3) == first
@@ -177,7 +177,7 @@ def test_a_missing_image_stops_at_once(folder, tmp_path):
         prepare.run(folder, tmp_path / "out", size=32, folds=3)
 
 
-def test_skip_bad_goes_on_and_lists_what_is_left_out(folder, tmp_path):
+def test_skip_bad_lists_the_images_that_are_left_out(folder, tmp_path):
     missing, empty = sorted((folder / "train").iterdir())[:2]
     missing.unlink()
     empty.write_bytes(b"")
@@ -214,7 +214,7 @@ def test_another_folder_is_not_overwritten(folder, tmp_path):
     assert (tmp_path / "out" / "letter.txt").read_text() == "dear"
 
 
-def test_a_full_disk_keeps_the_former_outcome(folder, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_earlier_data_set(folder, tmp_path, monkeypatch):
     first = prepare.run(folder, tmp_path / "here" / "out", size=32, folds=3)
 
     def fill(*_, **__):

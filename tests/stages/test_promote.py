@@ -42,13 +42,13 @@ def test_a_rerun_changes_nothing(journal, candidate, tmp_path):
     assert len(ledger.entries(journal)) == 1
 
 
-def test_what_failed_its_gates_is_refused_and_writes_nothing(journal, candidate, tmp_path):
+def test_a_candidate_that_failed_is_refused_and_nothing_is_written(journal, candidate, tmp_path):
     with pytest.raises(TrackingError, match="did not pass its gates"):
         promote.run(candidate(passed=False), tmp_path / "promoted.json", why="hope")
     assert not (tmp_path / "promoted.json").exists()
 
 
-def test_with_roles_it_ends_well_and_waits(journal, candidate, tmp_path, monkeypatch):
+def test_with_roles_the_candidate_waits_for_an_approver(journal, candidate, tmp_path, monkeypatch):
     monkeypatch.setattr(roles, "user", lambda client: "Tess")
     result = promote.run(candidate(), tmp_path / "promoted.json", why="gates passed")
     assert (result.waits, result.version) == (True, "")

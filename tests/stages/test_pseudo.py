@@ -72,7 +72,7 @@ def test_a_prediction_of_a_model_that_trained_on_the_row_is_a_leak(teachers, dat
         pseudo.run(teachers[:3], dataset, tmp_path / "soft")
 
 
-def test_predictions_that_do_not_say_their_fold_are_refused(teachers, dataset, tmp_path):
+def test_predictions_without_a_fold_are_refused(teachers, dataset, tmp_path):
     part = predictions.read(teachers[0] / "oof.parquet")
     replace(part, origin=replace(part.origin, fold=None)).write(teachers[0] / "oof.parquet")
     with pytest.raises(DataError, match="predictions of t1: their fold is not recorded"):
@@ -86,7 +86,7 @@ def test_test_predictions_of_every_fold_are_needed(teachers, dataset, tmp_path):
     assert not (tmp_path / "soft").exists()
 
 
-def test_it_is_noted_in_the_journal(teachers, dataset, tmp_path, journal):
+def test_the_soft_labels_are_recorded_in_the_journal(teachers, dataset, tmp_path, journal):
     result = pseudo.run(teachers, dataset, tmp_path / "soft")
     (run,) = journal.search_runs([server.experiment_id(journal)], "tags.kind = 'pseudo'")
     assert run.data.tags["teachers"] == "t1,t2"

@@ -27,7 +27,7 @@ def gates_of(journal, version):
     return {gate["name"]: gate["passed"] for gate in report["gates"]}
 
 
-def test_a_candidate_is_judged_registered_and_written_down(run, journal, tmp_path):
+def test_a_candidate_is_judged_registered_and_written(run, journal, tmp_path):
     result = run()
     assert (result.version, result.gate) == ("1", "pass")
     assert json.loads((tmp_path / "candidate.json").read_text()) == {
@@ -41,7 +41,7 @@ def test_a_candidate_is_judged_registered_and_written_down(run, journal, tmp_pat
     assert 0 < run_of_blend.metrics["seconds_per_image"] < 5
 
 
-def test_again_it_is_the_same_candidate_of_the_same_run(run, journal):
+def test_a_second_call_gives_the_same_candidate_of_the_same_run(run, journal):
     assert run() == run()
     assert len(journal.search_runs([mlflow_server.experiment_id(journal)])) == 1
 
@@ -53,7 +53,7 @@ def test_a_candidate_below_the_bound_is_registered_with_the_verdict_fail(run, jo
     assert gates_of(journal, "1")["cv"] is False
 
 
-def test_a_candidate_that_failed_passes_when_judged_anew_by_a_lower_bound(run, journal):
+def test_a_candidate_that_failed_passes_a_lower_bound_later(run, journal):
     run(min_auc=0.99)
     assert run(min_auc=0.5).gate == "pass"
     assert gates_of(journal, "1")["cv"] is True

@@ -12,7 +12,7 @@ from ranzcr.models import checkpoint
 from ranzcr.stages import train
 
 
-def test_a_checkpoint_folder_holds_the_model_its_experiment_and_what_it_reached(dataset, tmp_path):
+def test_a_checkpoint_folder_has_the_model_its_experiment_and_its_scores(dataset, tmp_path):
     result = train.run(tiny(), dataset, tmp_path / "out", fold=1)
     names = {path.name for path in result.path.iterdir()}
     assert names == {
@@ -50,13 +50,13 @@ def test_the_same_training_has_the_same_digest_and_another_fold_has_not(dataset,
     assert runs[0].run_id is None
 
 
-def test_nothing_is_written_where_the_recipe_does_not_fit(dataset, tmp_path):
+def test_nothing_is_written_if_the_recipe_does_not_fit(dataset, tmp_path):
     with pytest.raises(ConfigError, match="fold 7: the data set has folds 0 to 2"):
         train.run(tiny(), dataset, tmp_path / "out", fold=7, track=False)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_an_mlflow_that_is_away_is_found_before_training(dataset, tmp_path, monkeypatch):
+def test_an_unreachable_mlflow_is_noticed_before_training(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("ranzcr.training.fit.fit", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(TrackingError):
@@ -72,7 +72,7 @@ def test_an_mlflow_that_is_away_is_found_before_training(dataset, tmp_path, monk
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
     ],
 )
-def test_the_first_process_of_all_nodes_alone_is_recorded(
+def test_only_the_first_process_of_all_nodes_is_recorded(
     dataset, tmp_path, monkeypatch, ranks, recorded
 ):
     for name, value in ranks.items():

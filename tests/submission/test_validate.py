@@ -46,7 +46,7 @@ def test_a_good_submission_passes_in_any_order_of_studies(check):
         (lambda t: t.assign(b=["x", 0, 0]), "s.csv: 1.2 has x for b; expected a probability"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(check, change, problem):
+def test_each_problem_is_one_line(check, change, problem):
     with pytest.raises(DataError) as raised:
         check(change)
     assert problem in str(raised.value)
