@@ -1,4 +1,4 @@
-"""Profiles and providers: what each stage runs on, typed, frozen, a typo is an error with a name.
+"""Profiles and providers: the hardware of each stage, and the nodes of a cluster.
 
 profiles/<name>.yaml   which hardware there is and which stage gets which; may `extends:` another
 providers/<name>.yaml  the nodes of one kind of cluster: labels, taints, and whether they scale
@@ -34,7 +34,7 @@ _Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
 class Range(Settings):
-    """What a pod is sure of, and what it may not exceed."""
+    """The guaranteed amount of a resource, and its limit."""
 
     request: _Quantity
     limit: _Quantity
@@ -46,7 +46,7 @@ class Gpu(Settings):
 
 
 class Hardware(Settings):
-    """What one pod gets, and what happens where it fails."""
+    """The resources of one pod, and its time limit and retries."""
 
     cpu: Range
     memory: Range  # shm counts against its limit
@@ -54,15 +54,15 @@ class Hardware(Settings):
     nodes: int = pydantic.Field(1, ge=1)  # above 1 the training is a TrainJob
     shm: _Quantity | None = None  # /dev/shm, where DataLoader workers hand over batches
     pool: Literal[POOLS] | None = None  # type: ignore[valid-type]  # of nodes, by their label
-    spot: bool = False  # nodes that may be taken away
+    spot: bool = False  # nodes that the provider may reclaim
     queue: Literal[QUEUES] | None = None  # type: ignore[valid-type]  # a Kueue LocalQueue
     timeout_minutes: int = pydantic.Field(ge=1)
     retries: int = pydantic.Field(ge=0)
-    backoff_seconds: int = pydantic.Field(ge=1)  # before the first retry; then half as much again
+    backoff_seconds: int = pydantic.Field(ge=1)  # before the first retry; then times 1.5
 
     @property
     def devices(self) -> int:
-        """GPUs of a node, or one process where there is none."""
+        """Return the GPUs of a node; 1 if it has none, for one process."""
         return self.gpu.count if self.gpu else 1
 
 
@@ -114,15 +114,15 @@ class Taint(Settings):
 
 
 class Nodes(Settings):
-    """How a provider marks a kind of node."""
+    """Labels and taints of a kind of node."""
 
     labels: dict[str, str] = pydantic.Field(default={})
     taints: tuple[Taint, ...] = ()
 
 
 class GpuNodes(Nodes):
-    resource: str  # what a pod asks for
-    types: dict[str, dict[str, str]] | None = None  # labels by type; None: the pool decides alone
+    resource: str  # that a pod requests
+    types: dict[str, dict[str, str]] | None = None  # labels by type; None if the pool decides
 
 
 class Provider(Settings):
@@ -130,19 +130,19 @@ class Provider(Settings):
 
     name: str
     about: str = ""
-    autoscaled: bool = False  # nodes come when a pod asks for them: a pool may have none
+    autoscaled: bool = False  # nodes are added on demand, so a pool may be empty
     gpu: GpuNodes
     spot: Nodes = Nodes()
 
     def labels(self, hardware: Hardware) -> dict[str, str]:
-        """The node selector, but for the pool. Raises ConfigError for a GPU that it lacks."""
-        found: dict[str, str] = {}
+        """Return the node selector without the pool. Raises ConfigError for an unknown GPU type."""
+        labels: dict[str, str] = {}
         if hardware.gpu:
-            found |= {**self.gpu.labels, **self._type(hardware.gpu.type)}
-        return {**found, **self.spot.labels} if hardware.spot else found
+            labels |= {**self.gpu.labels, **self._type(hardware.gpu.type)}
+        return {**labels, **self.spot.labels} if hardware.spot else labels
 
     def taints(self, hardware: Hardware) -> tuple[Taint, ...]:
-        """What a pod must tolerate."""
+        """Return the taints that a pod must tolerate."""
         gpu = self.gpu.taints if hardware.gpu else ()
         return (*gpu, *self.spot.taints) if hardware.spot else gpu
 
@@ -161,20 +161,20 @@ _PROVIDERS = Catalogue("provider", PROVIDERS, Provider)
 
 
 def profiles() -> list[str]:
-    """The profiles that come with the package."""
+    """Return the names of the packaged profiles."""
     return _PROFILES.names()
 
 
 def providers() -> list[str]:
-    """The providers that come with the package."""
+    """Return the names of the packaged providers."""
     return _PROVIDERS.names()
 
 
 def profile(name: str) -> Profile:
-    """A profile by its name or its YAML file. Raises ConfigError for any mistake in it."""
+    """Load a profile by its name or its YAML file. Raises ConfigError for any mistake in it."""
     return _PROFILES.load(name)
 
 
 def provider(name: str) -> Provider:
-    """A provider by its name or its YAML file. Raises ConfigError for any mistake in it."""
+    """Load a provider by its name or its YAML file. Raises ConfigError for any mistake in it."""
     return _PROVIDERS.load(name)

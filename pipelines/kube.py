@@ -1,4 +1,4 @@
-"""Kubernetes through its official client, each failure of it in one line."""
+"""Kubernetes by its official client, with each failure as one line."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class AbsentError(ClusterError):
 
 
 class ForbiddenError(ClusterError):
-    """We may not look at it."""
+    """Kubernetes forbids us to read it."""
 
 
 def connect() -> kubernetes.client.ApiClient:
-    """A client of the current context of KUBECONFIG, or of the cluster this pod runs in.
+    """Return a client for the current context of KUBECONFIG, or for the cluster of this pod.
 
-    Raises ClusterError where neither is there. Asks nothing yet.
+    Raises ClusterError if there is neither. Sends no request yet.
     """
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of each retry
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each retry
     configuration = kubernetes.client.Configuration()
-    # The client's own way to choose reads the variable when it is imported, and prints.
+    # The choice in the client itself reads the variable at import, and prints.
     named = os.environ.get("KUBECONFIG", "")
     file = named or str(Path("~/.kube/config").expanduser())
     try:
@@ -54,7 +54,7 @@ def connect() -> kubernetes.client.ApiClient:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn any failure of the client into one line that says what was asked for."""
+    """Turn any failure of the client into one line that names the request."""
     try:
         yield
     except ApiException as error:
@@ -64,20 +64,20 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _refusal(what: str, error: ApiException) -> ClusterError:
-    said = _said(error)
+    message = _message(error)
     if error.status == 401:
         return ClusterError(f"Kubernetes does not know you (401, {what}); log in again")
     if error.status == 403:
-        return ForbiddenError(f"Kubernetes forbids {what} (403): {said}")
+        return ForbiddenError(f"Kubernetes forbids {what} (403): {message}")
     if error.status == 404:
         return AbsentError(f"there is no {what}")
-    return ClusterError(f"Kubernetes answers {error.status} ({what}): {said}")
+    return ClusterError(f"Kubernetes answers {error.status} ({what}): {message}")
 
 
-def _said(error: ApiException) -> str:
+def _message(error: ApiException) -> str:
     try:
-        told: Any = json.loads(error.body)
-        return str(told["message"])
+        body: Any = json.loads(error.body)
+        return str(body["message"])
     except (TypeError, ValueError, KeyError):
         return str(error.reason)
 

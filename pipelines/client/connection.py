@@ -1,4 +1,4 @@
-"""A Kubeflow Pipelines that answers within a time limit, and has a supported version."""
+"""A connection to Kubeflow Pipelines with time limits and a version check."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class _Client(kfp_server_api.ApiClient):
-    """The generated client waits for ever, and takes a page for an empty answer: not this one."""
+    """The generated client, with time limits and an error for an HTML page."""
 
     def request(self, method: str, url: str, **rest: Any) -> Any:
         rest["_request_timeout"] = rest.get("_request_timeout") or _LIMITS
@@ -46,10 +46,10 @@ class _Client(kfp_server_api.ApiClient):
 
 @dataclass(frozen=True)
 class Kfp:
-    """A Kubeflow Pipelines that answers, takes our credentials and has a supported version."""
+    """A Kubeflow Pipelines of a supported version that accepts our credentials."""
 
     settings: Settings
-    version: tuple[int, int] | None  # None where it does not say
+    version: tuple[int, int] | None  # None if it reports none
     multi_user: bool
     experiments: kfp_server_api.ExperimentServiceApi
     pipelines: kfp_server_api.PipelineServiceApi
@@ -59,22 +59,22 @@ class Kfp:
 
     @property
     def namespace(self) -> str | None:
-        """What a request names; a KFP for a single user has none."""
+        """Return the namespace for requests; None for a KFP for a single user."""
         return self.settings.namespace if self.multi_user else None
 
     @contextmanager
     def translated(self, what: str) -> Iterator[None]:
-        """Turn any failure of the API into one line that says what was asked for."""
+        """Turn any failure of the API into one line that names the request."""
         with translated(self.settings.host, what):
             yield
 
 
 def connect(settings: Settings) -> Kfp:
-    """Ask KFP for its health first, so that what is wrong is told before anything is done.
+    """Check the health of KFP, so that problems are reported before anything is done.
 
-    Raises NoAnswerError where it is away; ClusterError where it refuses, is no KFP or is too old.
+    Raises NoAnswerError if it does not answer; ClusterError if it refuses, is not a KFP or too old.
     """
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of each retry
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each retry
     client = _client(settings)
     health = _health(client, settings.host)
     version = _version(health)
@@ -96,10 +96,10 @@ def connect(settings: Settings) -> Kfp:
 
 
 def once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
-    """What `find` finds, else what `create` makes: never made twice.
+    """Return the result of `find`, or of `create` if there is none, without creating it twice.
 
-    An answer can be lost after KFP has done its work, and another may make the same at the same
-    time; so after such a failure we look again before we fail.
+    An answer can be lost after KFP has done the work, and another user may create the same at the
+    same time; so `find` is tried again after such a failure.
     """
     found = find()
     if found is not None:
@@ -114,7 +114,7 @@ def once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
 
 
 def where(*conditions: tuple[str, str, str]) -> str:
-    """A filter in KFP's JSON, from (key, operation, text); all must hold."""
+    """Return a filter in KFP's JSON for conditions (key, operation, text) that must all hold."""
     predicates = [
         kfp_server_api.V2beta1Predicate(operation=operation, key=key, string_value=text)
         for key, operation, text in conditions
@@ -123,7 +123,7 @@ def where(*conditions: tuple[str, str, str]) -> str:
 
 
 def as_json(model: Any) -> Any:
-    """A model of the generated API as it is sent."""
+    """Return the JSON of a model of the generated API."""
     return kfp_server_api.ApiClient(kfp_server_api.Configuration()).sanitize_for_serialization(
         model
     )
@@ -149,20 +149,20 @@ def _client(settings: Settings) -> kfp_server_api.ApiClient:
 
 
 def _health(client: kfp_server_api.ApiClient, host: str) -> dict[str, Any]:
-    """KFP's health as it is sent: the generated model drops the version that is in it."""
+    """Return KFP's health as JSON, because the generated model drops the version."""
     try:
         with translated(host, "its health"):
             kfp_server_api.HealthzServiceApi(client).healthz_service_get_healthz()
     except NotFoundError:
         raise ClusterError(f"{host} has no API of KFP (404); check RANZCR_KFP_HOST") from None
     health = json.loads(client.last_response.data)
-    if health.get("apiServerReady") is False:  # KFP's pages answer for a server that is away
+    if health.get("apiServerReady") is False:  # KFP's pages answer while the API server is down
         raise NoAnswerError(f"KFP at {host} has its pages up, but its API server is away")
     return health
 
 
 def _is_object(text: bytes) -> bool:
-    """Whether it is a JSON object, as each answer of KFP is."""
+    """Return True for a JSON object, which each answer of KFP is."""
     try:
         return isinstance(json.loads(text), dict)
     except ValueError:
@@ -170,7 +170,7 @@ def _is_object(text: bytes) -> bool:
 
 
 def _tag(health: dict[str, Any]) -> str:
-    # KFP's pages pass the health on under names of their own.
+    # KFP's pages report the health with other keys.
     return str(health.get("tag_name") or health.get("apiServerTagName") or "")
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the API of Kubeflow Pipelines, each in one line with what to do."""
+"""Failures of the API of Kubeflow Pipelines, each as one line with a remedy."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _REASONS = (  # a sign in the error -> what it means
 
 
 class NoAnswerError(ClusterError):
-    """KFP did not answer, or was too busy: worth another try. What was asked may yet be done."""
+    """KFP did not answer, or was too busy. It may still carry out the request."""
 
 
 class NotFoundError(ClusterError):
-    """KFP has nothing by that name or id."""
+    """KFP has no such name or id."""
 
 
 class ExistsError(ClusterError):
-    """KFP has one by that name already."""
+    """The name already exists in KFP."""
 
 
 class PageError(ValueError):
-    """An answer that is not JSON: some proxy's, or a login page."""
+    """An answer that is not JSON, such as a login page or an error of a proxy."""
 
 
 @contextmanager
 def translated(host: str, what: str) -> Iterator[None]:
-    """Turn any failure of the generated client into one line that says what was asked for."""
+    """Turn any failure of the generated client into one line that names the request."""
     try:
         yield
     except ApiException as error:
@@ -73,7 +73,7 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
-    said = _said(error.body)
+    message = _message(error.body)
     at = f"KFP at {host}"
     if error.status == 401:
         return ClusterError(
@@ -82,24 +82,25 @@ def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
         )
     if error.status == 403:
         return ClusterError(
-            f"{at} forbids it (403, {what}): {said}; use a token with a role in the namespace, or "
-            "set RANZCR_KFP_NAMESPACE to yours"
+            f"{at} forbids it (403, {what}): {message}; use a token with a role in the namespace, "
+            "or set RANZCR_KFP_NAMESPACE to yours"
         )
     if error.status == 404:
-        return NotFoundError(f"{at} does not know {what} (404): {said}")
+        return NotFoundError(f"{at} does not know {what} (404): {message}")
     if error.status == 409:
-        return ExistsError(f"{at} has it already (409, {what}): {said}")
+        return ExistsError(f"{at} has it already (409, {what}): {message}")
     if error.status == 429 or error.status >= 500:
-        return NoAnswerError(f"{at} cannot answer now ({error.status}, {what}): {said}")
-    return ClusterError(f"{at} refuses {what} ({error.status}): {said}")
+        return NoAnswerError(f"{at} cannot answer now ({error.status}, {what}): {message}")
+    return ClusterError(f"{at} refuses {what} ({error.status}): {message}")
 
 
-def _said(body: str | bytes | None) -> str:
-    """KFP's own message in the body of an error, shortened."""
+def _message(body: str | bytes | None) -> str:
+    """Return KFP's message from the body of an error, shortened."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
-        told = json.loads(text)
-        text = told.get("message") or told.get("error_message") or told.get("error") or text
+        content = json.loads(text)
+        keys = ("message", "error_message", "error")
+        text = next((content[key] for key in keys if content.get(key)), text)
     except (ValueError, AttributeError):
         text = re.sub(r"<[^>]*>", " ", text)  # a page of a proxy
     text = " ".join(str(text).split()) or "no reason given"

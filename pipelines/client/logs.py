@@ -1,8 +1,8 @@
-"""What the pods of a run said, and how they ended.
+"""The logs of a run's pods, and how they ended.
 
-KFP's API names no pods: its fields for them are never filled. But each pod says in a label which
-run it belongs to, and in an annotation where it stands in Argo's tree. So this asks Kubernetes,
-which also knows of what KFP never hears: a pod that was out of memory, or whose image is missing.
+KFP's API leaves its fields for pods empty. But each pod has a label with its run, and an annotation
+with its node in Argo's tree. So this asks Kubernetes, which also knows what KFP does not: that a
+pod was out of memory, or that its image is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ranzcr.errors import ConfigError, nearest
 
 _PLACE = "workflows.argoproj.io/node-name"  # workflow.root[.loop...].task.executor[(attempt)]
 _EXECUTOR = re.compile(r"executor(?:\((\d+)\))?")
-_CONTAINER = "main"  # of the pod: the component; beside it run Argo's own
+_CONTAINER = "main"  # runs the component; the others are Argo's
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TaskPod:
 
     @property
     def ended(self) -> str:
-        """Its phase, and the reason where it has one: OOMKilled, ImagePullBackOff, exit code 2."""
+        """Return its phase, and a reason if there is one: OOMKilled, exit code 2."""
         reason = _why(self.pod)
         return f"{self.pod.status.phase}, {reason}" if reason else self.pod.status.phase
 
@@ -42,7 +42,7 @@ class TaskPod:
 
 
 def pods(client: ApiClient, namespace: str, run_id: str) -> list[TaskPod]:
-    """The pods of a run's tasks, oldest first; not those of KFP's own drivers."""
+    """Return the pods of a run's tasks, oldest first, without KFP's drivers."""
     with kube.translated(f"pods of namespace {namespace}"):
         found = CoreV1Api(client).list_namespaced_pod(
             namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=kube.LIMITS
@@ -52,7 +52,7 @@ def pods(client: ApiClient, namespace: str, run_id: str) -> list[TaskPod]:
 
 
 def select(every: list[TaskPod], stage: str | None) -> list[TaskPod]:
-    """Those of a stage, also where a loop or a second use gave it a number: train, train-2.
+    """Return the pods of a stage, including those that KFP numbers: train, train-2.
 
     Raises ConfigError, which names the stages that there are.
     """
@@ -66,7 +66,7 @@ def select(every: list[TaskPod], stage: str | None) -> list[TaskPod]:
 
 
 def lines(client: ApiClient, one: TaskPod) -> Iterator[str]:
-    """What the component of a pod said so far; nothing where it has not begun."""
+    """Yield the lines of a pod's component; none if it has not started."""
     meta = one.pod.metadata
     if not any(status.name == _CONTAINER and _began(status) for status in _statuses(one.pod)):
         return

@@ -20,47 +20,47 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # our pipelines are 100
 
 @dataclass(frozen=True)
 class Package:
-    """What `ranzcr pipeline compile` writes: one or two YAML documents."""
+    """The output of `ranzcr pipeline compile`: one or two YAML documents."""
 
     text: str
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """KFP's PipelineSpec, the first document."""
+        """Return KFP's PipelineSpec, the first document."""
         return next(yaml.load_all(self.text, _LOADER))
 
     @property
     def name(self) -> str:
-        """Of the pipeline."""
+        """Return the name of the pipeline."""
         return self.spec["pipelineInfo"]["name"]
 
     @property
     def version(self) -> str:
-        """The name of this content: the same content, the same version, on any machine."""
+        """Return a name that depends only on the content, on any machine."""
         return f"{self.name}-{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Name -> KFP's parameterType, defaultValue, isOptional, description."""
+        """Return KFP's parameterType, defaultValue, isOptional and description by name."""
         return self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
 
     @property
     def images(self) -> list[str]:
-        """What its components run in, each once."""
+        """Return the images of its components, each once."""
         executors = self.spec["deploymentSpec"].get("executors", {}).values()
         return sorted({one["container"]["image"] for one in executors if "container" in one})
 
 
 def load(what: str, image: str | None, profile: str | None, provider: str | None) -> Package:
-    """The package in a YAML file, or of a pipeline of ours, which is compiled first.
+    """Load the package in a YAML file, or compile one of our pipelines.
 
     Args:
         what: FILE.yaml or the name of a pipeline.
-        image: what its components run in, pinned by digest.
+        image: of its components, pinned by digest.
         profile: hardware.
-        provider: whose cluster it is. All three are for a name alone.
+        provider: labels and taints of the nodes. All three only go with a name.
 
-    Raises ConfigError for what is not known, and for the first thing that lint finds.
+    Raises ConfigError for unknown names, and for the first finding of lint.
     """
     if not _is_file(what):
         return _compiled(what, image, profile, provider)
@@ -74,7 +74,7 @@ def load(what: str, image: str | None, profile: str | None, provider: str | None
 
 
 def name_of(what: str) -> str:
-    """The name of the pipeline in a YAML file; a name is its own."""
+    """Return the name of the pipeline in a YAML file, or the given name."""
     return tree.read(Path(what)).spec["pipelineInfo"]["name"] if _is_file(what) else what
 
 

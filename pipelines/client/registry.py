@@ -1,4 +1,4 @@
-"""Whether an image is in its registry, as far as can be seen from here without credentials."""
+"""Checks that an image is in its registry, as far as possible without credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGE = re.compile(
 
 
 class Presence(Enum):
-    """What a registry says of an image."""
+    """The answer of a registry about an image."""
 
     THERE = "is in its registry"
     MISSING = "is not in its registry"
@@ -35,7 +35,7 @@ class Presence(Enum):
 
 @dataclass(frozen=True)
 class Image:
-    """An image that is pinned: host/name[:tag]@digest."""
+    """A pinned image: host/name[:tag]@digest."""
 
     host: str
     name: str
@@ -43,14 +43,14 @@ class Image:
 
     @property
     def manifest(self) -> str:
-        """The URL of its manifest; loopback has no TLS, as container engines have it, too."""
+        """Return the URL of its manifest; without TLS on loopback, as in container engines."""
         local = urlsplit(f"//{self.host}").hostname in ("localhost", "127.0.0.1")
         scheme = "http" if local else "https"
         return f"{scheme}://{self.host}/v2/{self.name}/manifests/{self.digest}"
 
 
 def parse(text: str) -> Image | None:
-    """None for an image without a registry's host or without a digest."""
+    """Parse an image; None if it has no registry's host or no digest."""
     found = _IMAGE.fullmatch(text)
     if found is None:
         return None
@@ -58,7 +58,7 @@ def parse(text: str) -> Image | None:
 
 
 def presence(text: str) -> Presence:
-    """Ask the registry for an image's manifest, as nobody."""
+    """Ask the registry for an image's manifest without credentials."""
     image = parse(text)
     if image is None:
         return Presence.UNSEEN
@@ -74,7 +74,7 @@ def presence(text: str) -> Presence:
 
 
 def require(images: list[str]) -> None:
-    """Raise ConfigError for an image that its registry says it has not."""
+    """Raise ConfigError for an image that is missing in its registry."""
     for image in images:
         if presence(image) is Presence.MISSING:
             raise ConfigError(
@@ -88,11 +88,11 @@ def _head(url: str, token: str = "") -> requests.Response:
 
 
 def _anonymous_token(refused: requests.Response) -> str:
-    """The token that a registry gives anyone, where its challenge names who gives it."""
+    """Return the token for anonymous access; "" if the challenge names no server for it."""
     challenge = refused.headers.get("WWW-Authenticate", "")
-    told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    if not challenge.startswith("Bearer ") or "realm" not in told:
+    values = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+    if not challenge.startswith("Bearer ") or "realm" not in values:
         return ""
-    realm = told.pop("realm")
-    answer = requests.get(realm, params=told, timeout=_SECONDS)
+    realm = values.pop("realm")
+    answer = requests.get(realm, params=values, timeout=_SECONDS)
     return str(answer.json().get("token", "")) if answer.ok else ""

@@ -22,14 +22,14 @@ ENDING = (*TERMINAL, "CANCELING")  # over, or on the way there: nothing can stop
 STATES = (*ENDING, "PENDING", "RUNNING", "PAUSED")
 
 SECONDS = 10.0  # between two looks at a run
-_PAGE = 100  # runs asked for at a time
-_PATIENCE = 600  # seconds that KFP may be away while a run is watched
-# What KFP makes around each task: a driver, an executor, the items of a loop.
+_PAGE = 100  # runs per request
+_PATIENCE = 600  # seconds that KFP may not answer while a run is watched
+# KFP's entries around each task: a driver, an executor, the items of a loop.
 _INNER = re.compile(r"(^|-)driver$|^executor\b|^iteration-|^root$")
 
 
 def find(kfp: Kfp, run: str) -> Run:
-    """The run of that id or name. Raises NotFoundError, with the nearest name, for no run."""
+    """Return the run of that id or name. Raises NotFoundError with the nearest name."""
     if not _is_id(run):
         found = by_name(kfp, run)
         if found is None:
@@ -42,12 +42,12 @@ def find(kfp: Kfp, run: str) -> Run:
 
 
 def by_name(kfp: Kfp, name: str) -> Run | None:
-    """The newest run of that name."""
+    """Return the newest run of that name."""
     return next(iter(search(kfp, ("display_name", "EQUALS", name), limit=1)), None)
 
 
 def search(kfp: Kfp, *conditions: tuple[str, str, str], limit: int) -> list[Run]:
-    """The newest runs that fit all conditions of (key, operation, text), page by page."""
+    """Return the newest runs that meet all conditions (key, operation, text)."""
     found: list[Run] = []
     for page in _pages(kfp, where(*conditions) if conditions else "", limit):
         found += page
@@ -56,12 +56,12 @@ def search(kfp: Kfp, *conditions: tuple[str, str, str], limit: int) -> list[Run]
     return found[:limit]
 
 
-def watch(kfp: Kfp, run_id: str, tell: Callable[[str], None]) -> Run:
-    """Wait for the end of a run, whatever end it is; `tell` gets a line whenever it moves.
+def watch(kfp: Kfp, run_id: str, report: Callable[[str], None]) -> Run:
+    """Wait for the end of a run; `report` gets a line for each change.
 
-    A KFP that restarts meanwhile is waited for; NoAnswerError where that takes too long.
+    Waits also for a KFP that restarts meanwhile; raises NoAnswerError if that takes too long.
     """
-    said, seen = "", time.monotonic()
+    last, seen = "", time.monotonic()
     while True:
         try:
             run = _get(kfp, run_id)
@@ -71,9 +71,9 @@ def watch(kfp: Kfp, run_id: str, tell: Callable[[str], None]) -> Run:
                 raise
         else:
             line = progress(run)
-            if line != said:
-                tell(line)
-                said = line
+            if line != last:
+                report(line)
+                last = line
             if run.state in TERMINAL:
                 return run
         time.sleep(SECONDS)
@@ -94,7 +94,7 @@ def require_success(run: Run) -> None:
 
 
 def resume(kfp: Kfp, run: Run) -> None:
-    """Run again what failed or was cancelled, and what comes after; the rest is kept."""
+    """Run again the tasks that failed or were cancelled, and those after them."""
     if run.state not in ("FAILED", "CANCELED"):
         raise ConfigError(f"run {run.display_name} is {run.state}; there is nothing to resume")
     try:
@@ -106,33 +106,33 @@ def resume(kfp: Kfp, run: Run) -> None:
 
 
 def cancel(kfp: Kfp, run: Run) -> str:
-    """End a run; what state it is in now. A run that is over, or ends already, stays as it is."""
+    """Cancel a run unless it has ended; returns its state."""
     if run.state in ENDING:
         return run.state
     try:
         with kfp.translated(f"cancelling {run.display_name}"):
             kfp.runs.run_service_terminate_run(run.run_id)
     except ClusterError:
-        # Its answer was lost, or it refuses since the run came to its end meanwhile.
+        # The answer was lost, or the run has ended meanwhile.
         if _get(kfp, run.run_id).state not in ENDING:
             raise
     return _get(kfp, run.run_id).state
 
 
 def address(kfp: Kfp, run_id: str) -> str:
-    """The page of a run."""
+    """Return the address of a run's page."""
     return f"{kfp.settings.pages}/#/runs/details/{run_id}"
 
 
 def tasks(run: Run) -> list[Task]:
-    """The tasks of a run as its pipeline names them, in the order in which they began."""
+    """Return the tasks of a run that its pipeline names, in the order in which they began."""
     details = (run.run_details and run.run_details.task_details) or []
     named = [task for task in details if not _INNER.search(task.display_name or "")]
     return sorted(named, key=lambda task: (task.start_time or _FUTURE, task.display_name))
 
 
 def progress(run: Run) -> str:
-    """A run in one line: its state, how many tasks are done, and which are under way."""
+    """Describe a run in one line: its state, finished tasks, running tasks."""
     every = tasks(run)
     done = [task for task in every if task.state in (SUCCEEDED, "SKIPPED")]
     now = ", ".join(task.display_name for task in every if task.state == "RUNNING")
@@ -141,7 +141,7 @@ def progress(run: Run) -> str:
 
 
 def describe(kfp: Kfp, run: Run) -> str:
-    """A run and its tasks as a table, and its page."""
+    """Return a run, its page and its tasks as tables."""
     rows = [
         [
             task.display_name,
@@ -168,7 +168,7 @@ def describe(kfp: Kfp, run: Run) -> str:
 
 
 def render(runs: list[Run]) -> str:
-    """A table of runs."""
+    """Return a table of runs."""
     rows = [
         [
             run.display_name,
@@ -221,12 +221,12 @@ _FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def _clock(moment: datetime | None) -> str:
-    """On this machine's clock."""
+    """Format a time in the time zone of this machine."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment and moment.year > 1970 else ""
 
 
 def _took(begin: datetime | None, end: datetime | None) -> str:
-    """Hours, minutes, seconds; up to now where there is no end, which KFP writes as 1970."""
+    """Format a duration, up to now if there is no end, which KFP writes as 1970."""
     if begin is None or begin.year <= 1970:
         return ""
     over = end if end is not None and end.year > 1970 else datetime.now(UTC)

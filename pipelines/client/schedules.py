@@ -1,4 +1,4 @@
-"""Runs that recur: cron as KFP reads it, and one schedule by a name."""
+"""Recurring runs: cron as KFP reads it, and one schedule per pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ranzcr.files import hash_json
 
 
 class _Field(NamedTuple):
-    """What one field of cron may hold; `words` stand for the numbers from the lowest on."""
+    """The values of a field of cron; `words` stand for the numbers from `lowest` on."""
 
     name: str
     lowest: int
@@ -54,16 +54,16 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        """One schedule by a pipeline's name: another one replaces it."""
+        """Return the pipeline's name, so that a new schedule replaces the old one."""
         return self.submission.package.name
 
     @property
     def mark(self) -> str:
-        """Says what is scheduled and when; in the schedule's description."""
+        """Return the schedule's description, which identifies its content and time."""
         return f"ranzcr {hash_json([self.submission.name, self.cron])[:12]}"
 
     def request(self, place: Place, namespace: str | None) -> V2beta1RecurringRun:
-        """The request for it. One run at a time, and none for the times that were missed."""
+        """Return the request: one run at a time, and none for missed times."""
         return V2beta1RecurringRun(
             display_name=self.name,
             description=self.mark,
@@ -81,10 +81,10 @@ class Schedule:
 
 
 def cron(text: str) -> str:
-    """A cron expression in KFP's six fields, seconds first.
+    """Return a cron expression in KFP's six fields, seconds first.
 
-    Five fields, as crontab has them, get second 0 in front: KFP would take their first field for
-    the seconds, and run hourly what was meant daily. Raises ConfigError for what KFP cannot read.
+    Five fields, as in a crontab, get second 0 in front, because KFP would read the minutes as
+    seconds and run a daily schedule hourly. Raises ConfigError for what KFP cannot read.
     """
     if text.startswith("@"):
         if text not in _WORDS:
@@ -104,8 +104,8 @@ def cron(text: str) -> str:
     return " ".join(fields)
 
 
-def schedule(kfp: Kfp, wanted: Schedule, tell: Callable[[str], None]) -> V2beta1RecurringRun:
-    """Set the schedule of a pipeline, in place of what it had; the same again changes nothing."""
+def schedule(kfp: Kfp, wanted: Schedule, report: Callable[[str], None]) -> V2beta1RecurringRun:
+    """Replace the schedule of a pipeline; the same schedule again changes nothing."""
     check_plugin(kfp, wanted.submission.plugin)
     place = prepare(kfp, wanted.submission)
 
@@ -119,16 +119,16 @@ def schedule(kfp: Kfp, wanted: Schedule, tell: Callable[[str], None]) -> V2beta1
                 recurring_run=wanted.request(place, kfp.namespace)
             )
 
-    made = once(find, create)
+    created = once(find, create)
     for other in named(kfp, wanted.name):
-        if other.recurring_run_id != made.recurring_run_id:
+        if other.recurring_run_id != created.recurring_run_id:
             _delete(kfp, other)
-            tell(f"{wanted.name}: replaced the schedule {_cron_of(other)}")
-    return made
+            report(f"{wanted.name}: replaced the schedule {_cron_of(other)}")
+    return created
 
 
 def remove(kfp: Kfp, name: str) -> int:
-    """Delete the schedule of a pipeline; how many there were. Runs under way go on."""
+    """Delete the schedules of a pipeline; returns how many. Active runs continue."""
     found = named(kfp, name)
     for one in found:
         _delete(kfp, one)
@@ -136,7 +136,7 @@ def remove(kfp: Kfp, name: str) -> int:
 
 
 def named(kfp: Kfp, name: str) -> list[V2beta1RecurringRun]:
-    """All schedules of that name, which one hopes is one."""
+    """Return all schedules of that name, usually one."""
     with kfp.translated("the list of schedules"):
         return (
             kfp.schedules.recurring_run_service_list_recurring_runs(
@@ -159,7 +159,7 @@ def _cron_of(one: V2beta1RecurringRun) -> str:
 
 
 def _reads(part: str, field: _Field) -> bool:
-    """Whether KFP reads it: *, 5, MON-FRI, 8-18/2."""
+    """Return True if KFP reads a part of a field: *, 5, MON-FRI, 8-18/2."""
     match = _PART.fullmatch(part)
     if match is None:
         return False
@@ -168,7 +168,7 @@ def _reads(part: str, field: _Field) -> bool:
 
 
 def _number(text: str, field: _Field) -> int:
-    """-1 for what is neither a number nor a word of the field."""
+    """Return the number of a part; -1 if it is neither a number nor a word of the field."""
     if text.upper() in field.words:
         return field.lowest + field.words.index(text.upper())
     return int(text) if text.isdecimal() else -1

@@ -1,14 +1,14 @@
-"""Where Kubeflow Pipelines is and who we are: the environment alone says so.
+"""The address of Kubeflow Pipelines and our credentials, from environment variables.
 
     RANZCR_KFP_HOST         its URL, else KF_PIPELINES_ENDPOINT; as the browser shows it
     RANZCR_KFP_NAMESPACE    that runs live in, `ranzcr` if not set
     RANZCR_KFP_TOKEN        a bearer token
-    RANZCR_KFP_TOKEN_FILE   a file with one, read again for each call, since it may be rotated
-    KF_PIPELINES_SA_TOKEN_PATH  the same by kfp's name; within a cluster, kfp's own path is tried
+    RANZCR_KFP_TOKEN_FILE   a file with a token, read for each call because it may be rotated
+    KF_PIPELINES_SA_TOKEN_PATH  the same with kfp's name; in a cluster, kfp's default path is tried
     RANZCR_KFP_COOKIE       the cookie of a login page, whole: authservice_session=...
-    SSL_CERT_FILE           the certificate authority, where it is a private one
+    SSL_CERT_FILE           the certificate authority, if it is a private one
 
-A secret is never an argument, since others on the machine see those, and is never printed.
+A secret is never an argument, which other users of the machine see, and is never printed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Settings:
 
     @property
     def pages(self) -> str:
-        """Where its pages are: the API's host serves them, unless kfp's variable says otherwise."""
+        """Return the address of its pages: the API's host, unless kfp's variable names another."""
         return os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.host).rstrip("/")
 
 
 def from_environment() -> Settings:
-    """Raises ConfigError where no host is named, a file cannot be read, or a secret is damaged."""
+    """Read the settings. Raises ConfigError for no host, an unreadable file or a damaged secret."""
     return Settings(
         host=_host(),
         namespace=namespace(),
@@ -55,7 +55,7 @@ def from_environment() -> Settings:
 
 
 def namespace() -> str:
-    """That runs live in, and what they need."""
+    """Return the namespace of runs and their secrets."""
     return os.environ.get("RANZCR_KFP_NAMESPACE") or NAMESPACE
 
 
@@ -82,7 +82,7 @@ def _secret(name: str) -> str:
 
 
 def _file(*names: str) -> Path | None:
-    """The file that the first of the variables that is set names."""
+    """Return the file in the first of the variables that is set."""
     name = next((name for name in names if os.environ.get(name)), None)
     if name is None:
         return None

@@ -1,8 +1,8 @@
-"""Submit: a pipeline by its name, a version by its content, an experiment, a run: each made once.
+"""Submit a run: its pipeline, version, experiment and run are each created once.
 
-A run is called <pipeline>-<key>-<number>. The key says what is run (content and parameters), the
-number how often it was; so a submission whose answer was lost is found again, by us or by whoever
-repeats the command, and the same work is not done twice at a time.
+A run is called <pipeline>-<key>-<number>. The key identifies content and parameters; the number
+counts runs of them. So if an answer is lost, repeating the command finds the same run, and the same
+work is not done twice at a time.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ranzcr.files import hash_json
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to be run.
+    """A run to submit.
 
     Args:
         arguments: by the names of the pipeline's parameters.
-        experiment: of KFP, under which its pages show the run.
-        plugin: whether KFP's MLflow plugin notes the run; None leaves it to the server.
+        experiment: the KFP experiment of the run.
+        plugin: let KFP's MLflow plugin log the run; None leaves it to the server.
     """
 
     package: Package
@@ -42,25 +42,25 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """Of its runs, without their number."""
+        """Return the name of its runs, without their number."""
         wanted = [self.package.version, dict(self.arguments), self.experiment, self.plugin]
         return f"{self.package.name}-{hash_json(wanted)[:8]}"
 
     @property
     def config(self) -> kfp_server_api.V2beta1RuntimeConfig:
-        """The parameters as KFP takes them."""
+        """Return the parameters for KFP."""
         return kfp_server_api.V2beta1RuntimeConfig(parameters=dict(self.arguments))
 
     @property
     def plugins_input(self) -> dict[str, Any] | None:
-        """For the MLflow plugin: the experiment its run belongs to, or that it shall make none."""
+        """Return the MLflow plugin's input: its experiment, or that it is disabled."""
         if self.plugin is None:
             return None
         experiment = {"experiment_name": competitions.current().name}
         return {"mlflow": experiment if self.plugin else {"disabled": True}}
 
     def run(self, place: Place, number: int) -> kfp_server_api.V2beta1Run:
-        """The request for its `number`th run."""
+        """Return the request for its `number`th run."""
         return kfp_server_api.V2beta1Run(
             display_name=f"{self.name}-{number}",
             experiment_id=place.experiment_id,
@@ -91,18 +91,18 @@ UNKNOWN = Place("<experiment_id>", "<pipeline_id>", "<pipeline_version_id>")  # 
 
 
 def submit(
-    kfp: Kfp, submission: Submission, tell: Callable[[str], None]
+    kfp: Kfp, submission: Submission, report: Callable[[str], None]
 ) -> kfp_server_api.V2beta1Run:
-    """The run of a submission: the one that is under way, else a new one.
+    """Return the active run of a submission, or start a new one.
 
-    Raises ClusterError where KFP refuses, or is away and has started nothing.
+    Raises ClusterError if KFP refuses, or does not answer and has started nothing.
     """
     check_plugin(kfp, submission.plugin)
     place = prepare(kfp, submission)
     earlier = _numbered(kfp, submission.name)
     for run in earlier.values():
         if run.state not in runs.ENDING:
-            tell(f"{run.display_name}: the same is under way already, and not started again")
+            report(f"{run.display_name}: the same is under way already, and not started again")
             return run
     body = submission.run(place, max(earlier, default=0) + 1)
 
@@ -114,16 +114,16 @@ def submit(
 
 
 def _numbered(kfp: Kfp, name: str) -> dict[int, kfp_server_api.V2beta1Run]:
-    """The runs of a submission, by number; not what KFP's pages call a clone of one."""
+    """Return the runs of a submission by number, without clones made in KFP's pages."""
     found = runs.search(kfp, ("display_name", "IS_SUBSTRING", f"{name}-"), limit=100)
     numbers = [run.display_name.removeprefix(f"{name}-") for run in found]
     return {int(n): run for n, run in zip(numbers, found, strict=True) if n.isdecimal()}
 
 
 def prepare(kfp: Kfp, submission: Submission) -> Place:
-    """Make, or find, the pipeline, its version and the experiment.
+    """Find or create the pipeline, its version and the experiment.
 
-    Raises ConfigError before that for an image that is not in its registry.
+    Raises ConfigError first if an image is not in its registry.
     """
     package, experiment = submission.package, submission.experiment
     registry.require(package.images)
@@ -141,7 +141,7 @@ def prepare(kfp: Kfp, submission: Submission) -> Place:
 
 
 def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
-    """Raise ClusterError where something is asked of the MLflow plugin that KFP has not."""
+    """Raise ClusterError if KFP is too old for the MLflow plugin."""
     if plugin is not None and kfp.version is not None and kfp.version < WITH_PLUGINS:
         raise ClusterError(
             f"KFP at {kfp.settings.host} is too old for the MLflow plugin, which came with 2.17; "
@@ -150,7 +150,7 @@ def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
 
 
 def as_text(submission: Submission, path: str, body: Any) -> str:
-    """What would be sent, as a YAML stream: the requests in JSON, then the pipeline.
+    """Return the requests in JSON, then the pipeline, as a YAML stream.
 
     Args:
         path, body: of the last request, its ids taken from `UNKNOWN`.
@@ -163,8 +163,8 @@ def as_text(submission: Submission, path: str, body: Any) -> str:
         ("/experiments", _experiment_body(namespace, submission.experiment)),
         (path, body),
     )
-    told = [{"POST": f"/apis/v2beta1{path}", "body": as_json(body)} for path, body in requests]
-    return f"{json.dumps(told, indent=2)}\n---\n{package.text}"
+    bodies = [{"POST": f"/apis/v2beta1{path}", "body": as_json(body)} for path, body in requests]
+    return f"{json.dumps(bodies, indent=2)}\n---\n{package.text}"
 
 
 def _pipeline_body(namespace: str | None, name: str) -> kfp_server_api.V2beta1Pipeline:
@@ -198,13 +198,13 @@ def _version_id(kfp: Kfp, pipeline_id: str, name: str) -> str | None:
 
 
 def _about(name: str) -> str:
-    """A filter: a KFP that keeps pipelines in Kubernetes knows no other."""
+    """Return a filter; a KFP that stores pipelines in Kubernetes supports no other."""
     return where(("name", "IS_SUBSTRING", name))
 
 
 def _upload(kfp: Kfp, pipeline_id: str, package: Package) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{package.name}.yaml"  # KFP tells the format by the name
+        path = Path(folder) / f"{package.name}.yaml"  # KFP reads the format from the suffix
         path.write_text(package.text, encoding="utf-8")
         with kfp.translated(f"version {package.version}"):
             return kfp.uploads.upload_pipeline_version(

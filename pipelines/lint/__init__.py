@@ -1,9 +1,9 @@
-"""What is wrong with a compiled pipeline before it runs, all of it at once.
+"""All problems of a compiled pipeline before it runs, at once.
 
-tree      the compiled YAML as a tree of tasks, with where each input comes from
-shapes    what KFP's local runner or its cluster would get wrong, mostly in silence
-hardware  what a pod needs to be placed, to end, and to be the same tomorrow
-secrets   what must not stand in a file
+tree      the compiled YAML as a tree of tasks, with the origin of each input
+shapes    graphs that KFP's local runner or a cluster runs wrongly, mostly silently
+hardware  resources, time limits and pinned images
+secrets   secrets in clear text
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RULES: tuple[Callable[[Pipeline], Iterator[Found]], ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: where, the rule's name, what is there and what to do."""
+    """One line: the place, the rule, the problem and the fix."""
 
     where: str
     rule: str
@@ -36,9 +36,9 @@ class Finding:
 
 
 def lint(file: Path) -> list[Finding]:
-    """Every finding of every rule, in the order of the rules.
+    """Return every finding, in the order of the rules.
 
-    Raises ConfigError where `file` is not a compiled pipeline.
+    Raises ConfigError if `file` is not a compiled pipeline.
     """
     pipeline = tree.read(file)
     return [
@@ -49,7 +49,7 @@ def lint(file: Path) -> list[Finding]:
 
 
 def require_clean(file: Path, what: str) -> None:
-    """Raise ConfigError with the first finding in `file`, which is told as `what`."""
+    """Raise ConfigError with the first finding in `file`, which messages call `what`."""
     findings = lint(file)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""

@@ -1,4 +1,4 @@
-"""What a pod needs to be placed, to end, and to be the same tomorrow."""
+"""Rules on the resources, time limits and images of pods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEEDED = {  # as KFP's compiler calls them
 
 
 def unpinned_image(pipeline: Pipeline) -> Iterator[Found]:
-    """A tag can be moved: the cache would hold results of another image."""
+    """A tag can be moved, and the cache would return results of another image."""
     for task in pipeline.pods:
         image = task.container.get("image", "")
         if not re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", image):
@@ -27,7 +27,7 @@ def unpinned_image(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def no_resources(pipeline: Pipeline) -> Iterator[Found]:
-    """Such a pod is put anywhere and is the first to be killed."""
+    """Such a pod is scheduled anywhere and evicted first."""
     for task in pipeline.pods:
         missing = [what for what, key in _NEEDED.items() if not _resources(task).get(key)]
         if missing:
@@ -35,7 +35,7 @@ def no_resources(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
-    """DataLoader workers hand over batches in /dev/shm, of which a container has 64 MB."""
+    """DataLoader workers pass batches in /dev/shm, of which a container has 64 MB by default."""
     for task in _with_gpu(pipeline):
         mounts = task.platform.get("emptyDirMounts", ())
         if not any(
@@ -46,28 +46,28 @@ def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def gpu_without_toleration(pipeline: Pipeline) -> Iterator[Found]:
-    """GPU nodes are tainted, so that nothing else fills them."""
+    """GPU nodes are tainted, so that other pods do not fill them."""
     for task in _with_gpu(pipeline):
         if not task.platform.get("tolerations"):
             yield task.path, "a GPU without a toleration; name the taints in the provider"
 
 
 def gpu_without_timeout(pipeline: Pipeline) -> Iterator[Found]:
-    """A training that hangs would hold its GPU for ever."""
+    """A training that hangs would hold its GPU forever."""
     for task in _with_gpu(pipeline):
         if not _timeout(task):
             yield task.path, "a GPU without a timeout; give it timeout_minutes in the profile"
 
 
 def gpu_without_queue(pipeline: Pipeline) -> Iterator[Found]:
-    """Kueue neither counts nor orders what has no queue."""
+    """Kueue neither counts nor orders pods without a queue."""
     for task in _with_gpu(pipeline):
         if not _queue(task):
             yield task.path, "a GPU without a Kueue queue; give it a queue in the profile"
 
 
 def retries_end_early(pipeline: Pipeline) -> Iterator[Found]:
-    """Argo tries a task no more after that time from its first start, however it failed."""
+    """Argo stops retrying that long after the first start."""
     for task in pipeline.pods:
         retries = task.spec.get("retryPolicy", {})
         window = float(retries.get("backoffMaxDuration", "0").rstrip("s"))
@@ -95,12 +95,12 @@ def _resources(task: Task) -> dict[str, Any]:
 
 
 def _timeout(task: Task) -> int:
-    """Seconds; 0 where it has none."""
+    """Return the time limit in seconds; 0 if there is none."""
     return int(task.platform.get("activeDeadlineSeconds", 0))
 
 
 def _queue(task: Task) -> str | None:
-    """Of the pod, or of the TrainJob that the task hands its hardware to."""
+    """Return the queue of the pod, or of the TrainJob that gets its hardware."""
     variables = {one["name"]: one.get("value") for one in task.container.get("env", ())}
     if VARIABLE in variables:
         return Settings.model_validate_json(variables[VARIABLE]).queue
@@ -109,6 +109,6 @@ def _queue(task: Task) -> str | None:
 
 def _with_gpu(pipeline: Pipeline) -> Iterator[Task]:
     for task in pipeline.pods:
-        asked = _resources(task).get("accelerator", {})
-        if asked.get("resourceCount") or asked.get("count"):
+        accelerator = _resources(task).get("accelerator", {})
+        if accelerator.get("resourceCount") or accelerator.get("count"):
             yield task

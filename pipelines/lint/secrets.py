@@ -1,4 +1,4 @@
-"""What must not stand in a compiled pipeline, which many may read."""
+"""Rule against secrets in a compiled pipeline, which many users may read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADVICE = "name a secret of the profile, whose keys become variables"
 
 
 def secret_in_clear(pipeline: Pipeline) -> Iterator[Found]:
-    """Whoever may read the pipeline, or a run of it, could use it."""
+    """Anyone who may read the pipeline or its runs could use it."""
     for where, name, value in _settled(pipeline):
         if _is_secret(name, value):
             yield where, f"{name} holds a secret in clear; {_ADVICE}"
@@ -33,7 +33,7 @@ RULES = (secret_in_clear,)
 
 
 def _settled(pipeline: Pipeline) -> Iterator[tuple[str, str, Any]]:
-    """Everything that has a value in the file: where, its name, the value."""
+    """Yield the place, the name and the value of everything with a value in the file."""
     for task in pipeline.pods:
         for variable in task.container.get("env", ()):
             yield task.path, variable["name"], variable.get("value", "")

@@ -1,4 +1,4 @@
-"""Shapes that compile and then do something else, mostly without a word (kfp 2.17)."""
+"""Graphs that compile but then run wrongly, mostly silently (kfp 2.17)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.lint.tree import ITEM, OUTPUT, PARAMETER, Found, Pipeline, Task
 
 _KEYS = {"name", "value", "full_name", "task_name", "channel_type", "pattern"}  # kfp's own
 _COMPARED = re.compile(r"inputs\.parameter_values\['([^']+)'\]\s*(?:[=!<>]=?)\s*('?)([^'\s)]*)")
-_WHATEVER = "ALL_UPSTREAM_TASKS_COMPLETED"  # of what shall run even where they failed
+_WHATEVER = "ALL_UPSTREAM_TASKS_COMPLETED"  # a task that runs even if they failed
 _RUN_IDS = re.compile(r"\{\{\$\.pipeline_(job|task)_")
 _TYPES = {"String", "Integer", "Float", "Boolean", "List", "Dict"}  # as kfp names them
 
@@ -24,7 +24,7 @@ def nested_loop(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def outer_output_in_loop(pipeline: Pipeline) -> Iterator[Found]:
-    """The local runner puts the loop's item where a task outside the loop made a scalar."""
+    """The local runner replaces a scalar of a task outside the loop by the loop's item."""
     for task in pipeline.pods:
         for name in task.parameters:
             origin = task.inputs[name]
@@ -87,7 +87,7 @@ def loop_key(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def loop_item_number(pipeline: Pipeline) -> Iterator[Found]:
-    """An item is compared as text, so a comparison with a number never holds."""
+    """An item is compared as text, so that it never equals a number."""
     for task, origin, quote, value in _compared(pipeline):
         if origin.kind == ITEM and (not quote or re.fullmatch(r"-?\d+(\.\d+)?", value)):
             yield (
@@ -98,7 +98,7 @@ def loop_item_number(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def condition_on_named_output(pipeline: Pipeline) -> Iterator[Found]:
-    """The local runner cannot resolve it, and what cannot be resolved counts as false."""
+    """The local runner cannot resolve it, and treats it as false."""
     for task, origin, _, _ in _compared(pipeline):
         if origin.kind == OUTPUT and origin.what != "Output":
             yield (
@@ -115,7 +115,7 @@ def none_default(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def one_of_artifacts(pipeline: Pipeline) -> Iterator[Found]:
-    """The local runner cannot hand it out."""
+    """The local runner cannot return it."""
     root = pipeline.spec["root"]
     for name in root["dag"].get("outputs", {}).get("artifacts", {}):
         if _sources(pipeline, root, name) > 1:
@@ -123,7 +123,7 @@ def one_of_artifacts(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def after_only(pipeline: Pipeline) -> Iterator[Found]:
-    """Order alone guards nothing: a task that failed may be reported as done."""
+    """Order alone is not enough, because a task that failed may be reported as done."""
     for task in pipeline.tasks:
         if task.spec.get("triggerPolicy", {}).get("strategy") == _WHATEVER:
             continue
@@ -137,7 +137,7 @@ def after_only(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def python3_in_text(pipeline: Pipeline) -> Iterator[Found]:
-    """The local runner puts the interpreter's path in its place."""
+    """The local runner replaces it by the interpreter's path."""
     for where, text in _texts(pipeline):
         if "python3" in text:
             yield where, "the text python3 is rewritten; write python"
@@ -159,7 +159,7 @@ def number_in_list(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def container_component(pipeline: Pipeline) -> Iterator[Found]:
-    """The local runner of processes refuses what is not a Python function."""
+    """The local runner of processes only runs Python functions."""
     for task in pipeline.pods:
         if "--function_to_execute" not in task.container.get("args", ()):
             yield task.path, "runs a command of its own image; make it a component of components/"
@@ -168,7 +168,7 @@ def container_component(pipeline: Pipeline) -> Iterator[Found]:
 
 
 def run_id_as_input(pipeline: Pipeline) -> Iterator[Found]:
-    """It is another one in each run, so nothing ever comes from the cache."""
+    """It differs in each run, so that nothing comes from the cache."""
     for task in pipeline.tasks:
         for name, value in task.constants.items():
             if isinstance(value, str) and _RUN_IDS.search(value):
@@ -195,7 +195,7 @@ RULES = (
 
 
 def _compared(pipeline: Pipeline) -> Iterator[tuple[Task, Any, str, str]]:
-    """What conditions compare: the task, where the left side comes from, quote and right side."""
+    """Yield the comparisons of conditions: task, origin of the left side, quote, right side."""
     for task in pipeline.tasks:
         for name, quote, value in _COMPARED.findall(task.condition):
             if name in task.inputs:
@@ -203,26 +203,26 @@ def _compared(pipeline: Pipeline) -> Iterator[tuple[Task, Any, str, str]]:
 
 
 def _sources(pipeline: Pipeline, group: Mapping[str, Any], output: str) -> int:
-    """How many tasks an artifact that a group hands out may come from."""
+    """Count the tasks that an output artifact of a group may come from."""
     selectors = group["dag"].get("outputs", {}).get("artifacts", {}).get(output, {})
-    found = 0
+    count = 0
     for selector in selectors.get("artifactSelectors", ()):
         task = group["dag"]["tasks"][selector["producerSubtask"]]
         component = pipeline.spec["components"][task["componentRef"]["name"]]
         key = selector["outputArtifactKey"]
-        found += _sources(pipeline, component, key) if "dag" in component else 1
-    return found
+        count += _sources(pipeline, component, key) if "dag" in component else 1
+    return count
 
 
 def _attributes(task: Task) -> set[str]:
-    """What kfp's own attributes of the items of the loops around a task compile to."""
-    found = set(_TYPES)
+    """Return the texts that kfp's own attributes of loop items compile to."""
+    texts = set(_TYPES)
     for loop in (parent for parent in task.parents if parent.is_loop):
         full_name = loop.iterator.get("itemInput", "").removeprefix("pipelinechannel--")
         items = loop.inputs.get(loop.iterator.get("items", {}).get("inputParameter", ""))
         producer = items.task if items else ""
-        found |= {full_name, full_name.removeprefix(f"{producer}-"), producer} - {""}
-    return found
+        texts |= {full_name, full_name.removeprefix(f"{producer}-"), producer} - {""}
+    return texts
 
 
 def _is_exit_handler(task: Task) -> bool:
@@ -230,17 +230,17 @@ def _is_exit_handler(task: Task) -> bool:
 
 
 def _producers(task: Task) -> Iterator[str]:
-    """The tasks beside it whose outputs it reads."""
-    given = task.spec.get("inputs", {})
+    """Yield the tasks of the same group whose outputs a task reads."""
+    inputs = task.spec.get("inputs", {})
     for part in ("parameters", "artifacts"):
-        for value in given.get(part, {}).values():
+        for value in inputs.get(part, {}).values():
             for key in ("taskOutputParameter", "taskOutputArtifact"):
                 if key in value:
                     yield value[key]["producerTask"]
 
 
 def _texts(pipeline: Pipeline) -> Iterator[Found]:
-    """Every text that a task is given or a parameter holds by default, and where."""
+    """Yield each text that is an input of a task or a default, with its place."""
     for task in pipeline.tasks:
         for name, value in task.constants.items():
             yield f"{task.path} ({name})", json.dumps(value)
@@ -254,5 +254,5 @@ def _has_number(value: Any) -> bool:
         value = list(value.values())
     if isinstance(value, list):
         return any(map(_has_number, value))
-    # YAML and protobuf have made 2.0 of a 2 by now.
+    # YAML and protobuf have turned 2 into 2.0.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0

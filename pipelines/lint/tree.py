@@ -1,4 +1,4 @@
-"""A compiled pipeline as a tree of tasks: KFP's PipelineSpec with what it leaves implicit."""
+"""A compiled pipeline as a tree of tasks, with the origin of each input."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import yaml
 
 from ranzcr.errors import ConfigError
 
-Found = tuple[str, str]  # where, and what to do
+Found = tuple[str, str]  # the place, and the problem with its fix
 Declared = Mapping[str, Mapping[str, Any]]  # name -> KFP's parameterType, defaultValue, isOptional
-# The one in C is ten times as fast, where libyaml is there.
+# The loader in C, if available, is ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PARAMETER, OUTPUT, ITEM, CONSTANT = "parameter", "output", "item", "constant"
@@ -22,10 +22,10 @@ PARAMETER, OUTPUT, ITEM, CONSTANT = "parameter", "output", "item", "constant"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value comes from, through however many groups it was handed down.
+    """The origin of a value, followed through all groups.
 
     `what` is the pipeline's parameter, the key of a task's output or the value of a constant;
-    `depth` is how many loops stand around the task that made it.
+    `depth` is the number of loops around the task that produced it.
     """
 
     kind: str
@@ -36,13 +36,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Task:
-    """A task, or a group of tasks, at its place."""
+    """A task or a group of tasks, at its path."""
 
     path: str  # first-stage/train
     spec: Mapping[str, Any]
     component: Mapping[str, Any]
     inputs: Mapping[str, Origin]  # parameters and artifacts alike
-    loops: int  # that stand around it
+    loops: int  # around it
     parents: tuple[Task, ...]
     executor: Mapping[str, Any] = field(default_factory=dict)  # its container
     platform: Mapping[str, Any] = field(default_factory=dict)  # what kfp-kubernetes adds
@@ -57,7 +57,7 @@ class Task:
 
     @property
     def iterator(self) -> Mapping[str, Any]:
-        """Of a loop over parameters."""
+        """Return the iterator of a loop over parameters."""
         return self.spec.get("parameterIterator", {})
 
     @property
@@ -70,12 +70,12 @@ class Task:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Its parameters as they are written."""
+        """Return its parameters as in the file."""
         return self.spec.get("inputs", {}).get("parameters", {})
 
     @property
     def constants(self) -> Mapping[str, Any]:
-        """Parameter -> value, of those that are settled in the file."""
+        """Return the inputs with constant values."""
         return {
             name: origin.what for name, origin in self.inputs.items() if origin.kind == CONSTANT
         }
@@ -95,13 +95,13 @@ class Pipeline:
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks and groups, each before what is in it."""
+        """Return all tasks and groups, each group before its tasks."""
         outer = {name: Origin(PARAMETER, name) for name in self.parameters}
         return tuple(self._below(self.spec["root"], outer, ()))
 
     @property
     def pods(self) -> tuple[Task, ...]:
-        """The tasks that run a container."""
+        """Return the tasks that run a container."""
         return tuple(task for task in self.tasks if task.container)
 
     def _below(
@@ -126,11 +126,11 @@ class Pipeline:
     ) -> Task:
         component = self.spec.get("components", {}).get(spec["componentRef"]["name"], {})
         loops = sum(parent.is_loop for parent in parents)
-        given = spec.get("inputs", {})
+        declared = spec.get("inputs", {})
         inputs = {
             key: _origin(value, outer, loops)
             for part in ("parameters", "artifacts")
-            for key, value in given.get(part, {}).items()
+            for key, value in declared.get(part, {}).items()
         }
         label = component.get("executorLabel", "")
         return Task(
@@ -153,7 +153,7 @@ def of_graph(graph: Any) -> Pipeline:
 
 
 def read(file: Path) -> Pipeline:
-    """Raises ConfigError where `file` is missing or is not what the KFP compiler wrote."""
+    """Read a compiled pipeline. Raises ConfigError if `file` is missing or is not one."""
     try:
         documents = list(yaml.load_all(file.read_text(encoding="utf-8"), _LOADER))
         spec = documents[0]
@@ -173,16 +173,16 @@ def read(file: Path) -> Pipeline:
 
 
 def _origin(value: Mapping[str, Any], outer: Mapping[str, Origin], loops: int) -> Origin:
-    """Where one input of a task comes from."""
+    """Return the origin of an input of a task."""
     constant = value.get("runtimeValue", {})
     if "constant" in constant:
         return Origin(CONSTANT, constant["constant"])
     for kind in ("Parameter", "Artifact"):
-        made = value.get(f"taskOutput{kind}")
-        if made:
-            key = made.get("outputParameterKey") or made.get("outputArtifactKey")
-            return Origin(OUTPUT, key, made["producerTask"], loops)
-        handed = value.get(f"componentInput{kind}")
-        if handed:
-            return outer.get(handed, Origin(PARAMETER, handed))
+        output = value.get(f"taskOutput{kind}")
+        if output:
+            key = output.get("outputParameterKey") or output.get("outputArtifactKey")
+            return Origin(OUTPUT, key, output["producerTask"], loops)
+        group_input = value.get(f"componentInput{kind}")
+        if group_input:
+            return outer.get(group_input, Origin(PARAMETER, group_input))
     return Origin(CONSTANT)

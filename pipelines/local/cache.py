@@ -29,7 +29,14 @@ class ContentCache(kfp_cache.LocalCache):
         self._versions = versions
         self._names: dict[str, TaskName] = {}
 
-    def compute_key(self, component_name, image, full_command, arguments, **rest) -> str:
+    def compute_key(
+        self,
+        component_name: str,
+        image: str,
+        full_command: list[str],
+        arguments: Mapping[str, Any],
+        **rest: Any,
+    ) -> str:
         stage = stage_of(full_command)
         name = TaskName.of(stage, _flat(arguments))
         code = self._versions.of_task(stage, name.experiment)

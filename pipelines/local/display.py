@@ -1,4 +1,4 @@
-"""What the user sees of a run while it goes on."""
+"""The output of a run while it is active."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Training over several nodes: a train task that makes a TrainJob of Kubeflow Trainer and waits.
+"""Training over several nodes: a train task that creates a TrainJob of Kubeflow Trainer and waits.
 
-    placing.py    puts the task in the place of the ordinary one, when a pipeline is compiled
-    task.py       what the task does: share its inputs, make the job, wait, take the checkpoint
+    placing.py    replaces the ordinary task when a pipeline is compiled
+    task.py       the task: share its inputs, create the job, wait, copy the checkpoint
     manifest.py   the TrainJob
-    job.py        its life on the cluster
-    node.py       what each of its nodes runs: torchrun, for as long as the task lives
+    job.py        the job on the cluster
+    node.py       the command of each node: torchrun, as long as the task is alive
 
-A training on one node, with one GPU or eight, needs none of it.
+A training on one node, with any number of GPUs, does not use it.
 """

@@ -1,4 +1,4 @@
-"""The life of a TrainJob: made once, waited for, told of, deleted whatever happens.
+"""A TrainJob on the cluster: created once, followed to its end, and always deleted.
 
 The `kubeflow` SDK names the kinds, fields and labels, and decides what is valid. Its client is not
 used to make or to wait for a job: version 0.5 can give it neither an owner nor a variable from a
@@ -22,12 +22,12 @@ from kubernetes.client.exceptions import ApiException
 from pipelines import kube
 from ranzcr.errors import ClusterError, PipelineError
 
-POLL = 5.0  # seconds between two looks at the job
-PATIENCE = 900.0  # seconds that the Kubernetes API may be away
-LAST_PATIENCE = 20.0  # seconds to delete the job in, while the task's pod is being stopped
-_SAID = "ranzcr: "  # begins the one line of an error that the user can mend
+POLL = 5.0  # seconds between two requests
+PATIENCE = 900.0  # seconds that the Kubernetes API may not answer
+LAST_PATIENCE = 20.0  # seconds to delete the job in while the task's pod is being stopped
+_ERROR = "ranzcr: "  # starts the line of an error that the user can fix
 _CRASHED = "ranzcr: crashed"
-_STOPPED = 143  # by SIGTERM: the job failed elsewhere, and Kubernetes takes its pods away
+_STOPPED = 143  # by SIGTERM: the job failed elsewhere, and Kubernetes deletes its pods
 _LIVING = ("Pending", "Running")  # phases of a pod
 _PASSING = (401, 408, 429)  # refusals that may pass, as all from 500 on; a token is renewed
 _TROUBLE = (ApiException, urllib3.exceptions.HTTPError, OSError)
@@ -48,8 +48,8 @@ class TrainJob:
     """One TrainJob on the cluster.
 
     Args:
-        manifest: what to make; its owner says which task it belongs to.
-        alive: a file that its nodes look at: touched as long as we wait.
+        manifest: of the job; its owner is the pod of this task.
+        alive: a file that its nodes watch; touched as long as we wait.
     """
 
     def __init__(self, client: k8s.ApiClient, namespace: str, manifest: Json, alive: Path) -> None:
@@ -58,16 +58,16 @@ class TrainJob:
         self._manifest, self._namespace, self._alive = manifest, namespace, alive
         self._core, self._custom = k8s.CoreV1Api(client), k8s.CustomObjectsApi(client)
         self._log = Log(self._core, namespace)
-        self._told = ""
+        self._state = ""
 
     def start(self) -> None:
-        """Make the job; one that a task before us has left behind is deleted first.
+        """Create the job; a job that an earlier task left behind is deleted first.
 
-        Raises ClusterError where a living task trains the same, or the cluster refuses.
+        Raises ClusterError if a running task trains the same, or the cluster refuses.
         """
         until = time.monotonic() + PATIENCE
         try:
-            while not self._steadily("TrainJob to create", self._create):
+            while not self._retry("TrainJob to create", self._create):
                 self._clear()
                 if time.monotonic() > until:
                     raise ClusterError(f"TrainJob {self.name} is there and cannot be deleted")
@@ -78,19 +78,19 @@ class TrainJob:
             ) from None
 
     def wait(self) -> None:
-        """Hand on what rank 0 says until the job is complete.
+        """Print the log of rank 0 until the job is complete.
 
-        Raises PipelineError for what the user can mend, TrainingFailed for any other failure,
-        ClusterError where the cluster does not answer for PATIENCE seconds.
+        Raises PipelineError if the user can fix the cause, TrainingFailed for any other failure,
+        ClusterError if the cluster does not answer for PATIENCE seconds.
         """
-        pods: dict[int, k8s.V1Pod] = {}  # as last seen: those of a job that failed are deleted
+        pods: dict[int, k8s.V1Pod] = {}  # as last seen: those of a failed job are deleted
         while True:
-            job = self._steadily(self._what, self._get)
+            job = self._retry(self._what, self._get)
             if job is None:
                 raise PipelineError(f"{self._what} was deleted; resume the run to train on")
-            self._note(job)
+            self._print_state(job)
             pods |= self._pods()
-            self._tell(pods.get(0))
+            self._print_log(pods.get(0))
             ended = _true_condition(job, constants.TRAINJOB_COMPLETE, constants.TRAINJOB_FAILED)
             if ended and ended["type"] == constants.TRAINJOB_COMPLETE:
                 return
@@ -99,9 +99,9 @@ class TrainJob:
             self._sleep()
 
     def delete(self) -> None:
-        """Delete the job, if it is ours and the cluster answers in time; else say what to do."""
+        """Delete the job if it is ours; print what to do if the cluster does not answer in time."""
         try:
-            self._steadily(self._what, self._remove_ours, LAST_PATIENCE)
+            self._retry(self._what, self._remove_ours, LAST_PATIENCE)
         except ClusterError as error:
             print(
                 f"{self._what} is left ({error}); its nodes end by themselves, or: "
@@ -110,7 +110,7 @@ class TrainJob:
             )
 
     def _create(self) -> bool:
-        """Whether the job is now there and ours, though an answer may have been lost."""
+        """Create the job; returns True if it exists and is ours, even if an answer was lost."""
         try:
             self._custom.create_namespaced_custom_object(
                 *self._kind(), self._manifest, _request_timeout=kube.LIMITS
@@ -122,17 +122,17 @@ class TrainJob:
         return True
 
     def _clear(self) -> None:
-        """Delete the job that is in the way, unless the task that made it lives."""
-        job = self._steadily(self._what, self._get)
+        """Delete the job of that name, unless the task that created it is running."""
+        job = self._retry(self._what, self._get)
         if job is None:
             return
         name, uid = _owner(job)
-        if self._steadily(f"pod {name}", lambda: self._lives(name, uid)):
+        if self._retry(f"pod {name}", lambda: self._lives(name, uid)):
             raise ClusterError(
                 f"pod {name} trains the same experiment and fold (TrainJob {self.name}); "
                 "wait for its run to end, then resume this one"
             )
-        self._steadily(self._what, self._remove)
+        self._retry(self._what, self._remove)
         self._sleep()
 
     def _is_ours(self) -> bool:
@@ -169,7 +169,7 @@ class TrainJob:
         return constants.GROUP, constants.VERSION, self._namespace, constants.TRAINJOB_PLURAL
 
     def _pods(self) -> dict[int, k8s.V1Pod]:
-        """The newest pod of each node; none where the cluster does not say."""
+        """Return the newest pod of each node; none if the cluster does not answer."""
         selector = constants.POD_LABEL_SELECTOR.format(trainjob_name=self.name)
         try:
             found = self._core.list_namespaced_pod(
@@ -180,25 +180,23 @@ class TrainJob:
         found.sort(key=lambda pod: pod.metadata.creation_timestamp)
         return {int(pod.metadata.labels[constants.JOB_INDEX_LABEL]): pod for pod in found}
 
-    def _tell(self, first: k8s.V1Pod | None) -> None:
+    def _print_log(self, first: k8s.V1Pod | None) -> None:
         for line in self._log.more(first) if first else []:
             print(line, file=sys.stderr, flush=True)
-            if line.startswith(_SAID) and not line.startswith(_CRASHED):
-                # The same would happen again each time Kubernetes starts the nodes anew.
-                raise PipelineError(line.removeprefix(_SAID))
+            if line.startswith(_ERROR) and not line.startswith(_CRASHED):
+                # The same would happen each time Kubernetes restarts the nodes.
+                raise PipelineError(line.removeprefix(_ERROR))
 
-    def _note(self, job: Json) -> None:
-        """Say once when the job waits for its queue, and when it goes on."""
+    def _print_state(self, job: Json) -> None:
+        """Print once that the job waits for its queue, and that it continues."""
         waits = bool(_true_condition(job, "Suspended"))
         state = "suspended: it waits for its queue" if waits else "admitted"
-        if state != self._told and (waits or self._told):
-            self._told = state
+        if state != self._state and (waits or self._state):
+            self._state = state
             print(f"{self._what} is {state}", file=sys.stderr, flush=True)
 
-    def _steadily(
-        self, what: str, ask: Callable[[], Answer], patience: float | None = None
-    ) -> Answer:
-        """Ask until Kubernetes answers; at most for `patience`, once where asking is no use."""
+    def _retry(self, what: str, ask: Callable[[], Answer], patience: float | None = None) -> Answer:
+        """Ask until Kubernetes answers, at most for `patience`; only once if a retry is useless."""
         until = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             try:
@@ -210,20 +208,20 @@ class TrainJob:
             self._sleep()
 
     def _sleep(self) -> None:
-        with suppress(OSError):  # the volume may be away for a moment
+        with suppress(OSError):  # the volume may be unavailable for a moment
             self._alive.touch()
         time.sleep(POLL)
 
 
 class Log:
-    """What a node's container says, each line once, over any number of requests and pods."""
+    """The log of a node's container, each line once, over any number of requests and pods."""
 
     def __init__(self, core: k8s.CoreV1Api, namespace: str) -> None:
         self._core, self._namespace = core, namespace
         self._read: dict[str, tuple[float, tuple[str, str]]] = {}  # pod -> clock, last time stamp
 
     def more(self, pod: k8s.V1Pod) -> list[str]:
-        """Lines that are new; none where the log cannot be read now: it is tried again."""
+        """Return new lines; none if the log cannot be read at the moment."""
         name = pod.metadata.name
         clock, last = self._read.get(name, (None, ("", "")))
         now = time.monotonic()
@@ -238,7 +236,7 @@ class Log:
                 **since,
             )
         except _TROUBLE:
-            return []  # not started yet, or away
+            return []  # not started yet, or no answer
         stamped = [line.partition(" ") for line in text.splitlines()]
         new = [(_order(stamp), line) for stamp, _, line in stamped if _order(stamp) > last]
         self._read[name] = (now, new[-1][0] if new else last)
@@ -246,13 +244,13 @@ class Log:
 
 
 def _order(stamp: str) -> tuple[str, str]:
-    """2026-01-02T03:04:05.6Z so that two of them compare; the fraction's zeros are cut off."""
+    """Return a key to compare time stamps whose fractions lack their last zeros."""
     seconds, _, fraction = stamp.removesuffix("Z").partition(".")
     return seconds, fraction.ljust(9, "0")
 
 
 def _if_there(ask: Callable[[], Any]) -> Any:
-    """What Kubernetes answers; None where there is no such object."""
+    """Return the answer of Kubernetes; None if there is no such object."""
     try:
         return ask()
     except ApiException as refusal:
@@ -279,7 +277,7 @@ def _true_condition(job: Json, *types: str) -> Json | None:
 
 
 def _failure(name: str, condition: Json, pods: Mapping[int, k8s.V1Pod]) -> TrainingFailed:
-    """The reason in one line: the job's, and of the first node that failed the container's."""
+    """Return the reason of the job and of the first container that failed, in one line."""
     line = f"TrainJob {name} failed: {condition.get('message') or condition.get('reason')}"
     for index, pod in sorted(pods.items()):
         for container in pod.status.container_statuses or []:

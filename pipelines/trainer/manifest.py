@@ -1,4 +1,4 @@
-"""The TrainJob of a training: what KFP would have given the task's own pod, for several nodes."""
+"""The manifest of a TrainJob: the settings of the task's pod, for several nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ranzcr.errors import ConfigError
 
 MANAGER = "ranzcr/train"  # of our patch of the runtime
 _CREDENTIALS = (*SECRETS["ranzcr-mlflow"], "MLFLOW_TRACKING_TOKEN")
-# What KFP's plugin for MLflow may have set in the task's own pod, past what KFP passes through.
+# Variables that KFP's MLflow plugin may set in the task's pod, and KFP does not pass through.
 _HANDED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Owner:
-    """The task's pod: when it is deleted, Kubernetes deletes the job."""
+    """The task's pod; when it is deleted, Kubernetes deletes the job."""
 
     name: str
     uid: str
@@ -41,16 +41,16 @@ def build(
     home: Path,
     owner: Owner,
 ) -> Json:
-    """The TrainJob as JSON.
+    """Return the TrainJob as JSON.
 
     Args:
         name: of the job.
         devices: processes of torchrun on each node, one per GPU.
-        task: what KFP passed through: resources, volumes, variables, where to run.
-        command: what each node runs.
+        task: settings that KFP passed through: resources, volumes, variables, node selection.
+        command: of each node.
         home: RANZCR_HOME, which all nodes must see.
 
-    Raises ConfigError where the nodes do not share the home, or would need a password in clear.
+    Raises ConfigError if the nodes do not share the home, or need a password in clear text.
     """
     _check_shared(home, task)
     job = {

@@ -1,8 +1,8 @@
-"""What each node of a TrainJob runs: a command, for as long as the task that asked for it lives.
+"""Runs a command on each node of a TrainJob as long as the task that waits for it is alive.
 
 A task that is cancelled, evicted or killed may have no time to delete its job, and its pod may stay
-for days, so the owner reference does not help. But it touches a file on the shared volume while it
-waits, and nodes that see it no more end by themselves.
+for days, so the owner reference does not help. But the task touches a file on the shared volume
+while it waits, and nodes stop when the file is no longer touched.
 
     python3 -m pipelines.trainer.node ALIVE COMMAND...
 """
@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 POLL = 5.0  # seconds
-PATIENCE = 1800.0  # seconds without a sign; longer than the task bears an API that is away
+PATIENCE = 1800.0  # seconds without a touch; longer than the task waits for the API
 
 
 def main(alive: Path, command: list[str]) -> int:
-    """The command's exit code; 0 where nobody waits for it, or Kubernetes would start it again."""
+    """Return the command's exit code; 0 if no task waits, or Kubernetes would restart it."""
     if os.environ.get("PET_NODE_RANK", "0") != "0":
-        os.environ.pop("MLFLOW_RUN_ID", None)  # the run is for the first node to write
+        os.environ.pop("MLFLOW_RUN_ID", None)  # only the first node writes the run
     process = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: process.send_signal(number))
@@ -31,7 +31,7 @@ def main(alive: Path, command: list[str]) -> int:
     while True:
         try:
             code = process.wait(POLL)
-            return code if code >= 0 else 128 - code  # as a shell tells of a signal
+            return code if code >= 0 else 128 - code  # as a shell reports a signal
         except subprocess.TimeoutExpired:
             pass
         sign = _sign(alive)
@@ -45,7 +45,7 @@ def main(alive: Path, command: list[str]) -> int:
 
 
 def _sign(alive: Path) -> float | None:
-    """Compared with the one before, never with a clock: nodes and volume need not agree on time."""
+    """Return the time of the last touch, to compare with the one before: clocks may differ."""
     try:
         return alive.stat().st_mtime
     except OSError:

@@ -19,7 +19,7 @@ FIELD = dsl.TaskConfigField
         FIELD.KUBERNETES_TOLERATIONS,
         FIELD.KUBERNETES_NODE_SELECTOR,
         FIELD.KUBERNETES_AFFINITY,
-        # The task's own pod needs them too: it reaches MLflow's settings and the shared volume.
+        # The task's own pod needs them too, for MLflow's settings and the shared volume.
         dsl.TaskConfigPassthrough(field=FIELD.ENV, apply_to_task=True),
         dsl.TaskConfigPassthrough(field=FIELD.KUBERNETES_VOLUMES, apply_to_task=True),
     ],
@@ -64,9 +64,9 @@ def train(
 
 
 def across_nodes(task: Any, hardware: Hardware) -> None:
-    """Turn a train task, before it is compiled, into one that trains by a TrainJob.
+    """Turn a train task, before it is compiled, into one that creates a TrainJob.
 
-    KFP then gives the hardware that is put on the task to the nodes, not to the task's own pod.
+    KFP then gives the hardware of the task to the nodes, not to the task's own pod.
     """
     ours = train.component_spec
     assert task.component_spec.name == ours.name, task.component_spec.name

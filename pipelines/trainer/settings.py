@@ -1,4 +1,4 @@
-"""What a compiled task knows of its nodes that KFP does not pass through."""
+"""Settings of the nodes that KFP does not pass through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pydantic
 
-VARIABLE = "RANZCR_TRAINJOB"  # an environment variable is no part of the cache key
+VARIABLE = "RANZCR_TRAINJOB"  # an environment variable is not part of the cache key
 
 
 class Settings(pydantic.BaseModel):
@@ -21,5 +21,5 @@ class Settings(pydantic.BaseModel):
 
 
 def read() -> Settings:
-    """As the compiled task has them in its environment."""
+    """Read them from the environment of the compiled task."""
     return Settings.model_validate_json(os.environ[VARIABLE])

@@ -1,4 +1,4 @@
-"""What a train task over several nodes does: hand its inputs over, wait, take the checkpoint."""
+"""A train task over several nodes: share its inputs, wait, copy the checkpoint."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def run(
     """Train on every fold but `fold` and write the checkpoint folder `out`; returns its digest.
 
     Args:
-        dataset, soft_labels: on this pod's own disk; copied to the shared home once.
+        dataset, soft_labels: on the disk of this pod; copied to the shared home once.
         devices: GPUs of each node.
-        task: what KFP passed through.
+        task: settings that KFP passed through.
 
-    Raises ConfigError, ClusterError, PipelineError for what the user can mend; ends the process
-    with the exit code of the node that failed, or with 143 on SIGTERM. The job is deleted always.
+    Raises ConfigError, ClusterError or PipelineError if the user can fix the cause; else exits with
+    the code of the node that failed, or with 143 on SIGTERM. The job is always deleted.
     """
     name = "train-" + hash_json([experiment.config_hash, dataset_digest, fold, soft_digest])[:16]
     owner = manifest.Owner(os.environ["KFP_POD_NAME"], os.environ["KFP_POD_UID"])
@@ -57,15 +57,15 @@ def run(
             if soft_labels is not None:
                 arguments += ["--soft-labels", _share(soft_labels, "soft-labels", soft_digest)]
             command = _command(folder, experiment, arguments)
-            made = manifest.build(name, settings.read(), devices, task, command, home(), owner)
-            _train(TrainJob(kube.connect(), get_default_target_namespace(), made, folder / "alive"))
+            job = manifest.build(name, settings.read(), devices, task, command, home(), owner)
+            _train(TrainJob(kube.connect(), get_default_target_namespace(), job, folder / "alive"))
             return _take(folder / "checkpoint", out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _share(source: Path, kind: str, digest: str) -> Path:
-    """The copy of a folder on the shared volume, made once; its name is its content's digest."""
+    """Copy a folder to the shared volume once, named by the digest of its content."""
     target = home() / kind / digest
     if target.is_dir():
         return target
@@ -81,7 +81,7 @@ def _share(source: Path, kind: str, digest: str) -> Path:
 
 
 def _command(folder: Path, experiment: Experiment, arguments: Sequence[object]) -> list[str]:
-    """Of each node; Trainer tells torchrun of the others by PET_ variables."""
+    """Return the command of each node; Trainer passes the other nodes in PET_ variables."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.yaml").write_text(experiment.to_yaml(), encoding="utf-8")
     node = ["python3", "-m", "pipelines.trainer.node", folder / "alive"]
@@ -90,7 +90,7 @@ def _command(folder: Path, experiment: Experiment, arguments: Sequence[object]) 
 
 
 def _train(job: TrainJob) -> None:
-    """Raises SystemExit with the exit code of a node that failed."""
+    """Run the job to its end. Raises SystemExit with the exit code of a node that failed."""
     try:
         job.start()
         job.wait()
@@ -103,7 +103,7 @@ def _train(job: TrainJob) -> None:
 
 @contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block by SystemExit; a second one does not cut its cleaning up short."""
+    """Let SIGTERM end the block by SystemExit; a second one does not interrupt the cleanup."""
 
     def stop(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_IGN)
@@ -117,7 +117,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 
 def _take(trained: Path, out: Path) -> str:
-    """Copy the checkpoint to where KFP uploads it from."""
+    """Copy the checkpoint to the folder that KFP uploads."""
     if not trained.is_dir():
         raise PipelineError(f"{trained}: not there after the training; is the volume one for all?")
     from ranzcr.models import checkpoint

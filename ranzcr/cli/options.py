@@ -81,13 +81,13 @@ def with_pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _parameter(name: str, option: Option) -> inspect.Parameter:
     is_flag = option.type is bool
-    annotation = Annotated[
-        option.type if is_flag else option.type | None,
-        typer.Option(option.flag, help=option.help),
-    ]
-    default = False if is_flag else None
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+    type_: Any = option.type if is_flag else option.type | None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if is_flag else None,
+        annotation=Annotated[type_, typer.Option(option.flag, help=option.help)],
+    )
 
 
 def _fields(group: Any) -> list[inspect.Parameter]:
