@@ -47,7 +47,7 @@ def _copy_of(database, home, monkeypatch):
 
 @pytest.fixture(scope="session")
 def ensemble_folder(tmp_path_factory):
-    """What export writes, by hand: one ONNX model whose probabilities are the mean grey / 255."""
+    """An ensemble folder as export writes it: one ONNX model that predicts the mean grey / 255."""
     folder = tmp_path_factory.mktemp("export") / "ensemble"
     labels = ["ETT - Abnormal", "CVC - Normal"]
     (folder / "tiny").mkdir(parents=True)
@@ -87,7 +87,7 @@ def _grey_model(path, labels):
 
 @pytest.fixture
 def blend_folder(tmp_path):
-    """What blend writes, by hand: 40 studies, predictions that are mostly right."""
+    """A hand-made folder as blend writes it: 40 studies, predictions that are mostly right."""
     return write_blend(tmp_path / "blend")
 
 

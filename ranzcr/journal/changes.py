@@ -12,7 +12,7 @@ Params = Mapping[str, str]
 
 _RECIPE = f"{Param.SETTINGS}training.recipe."
 _SHOWN_ELSEWHERE = (Param.NAME, "cfg.teachers")
-_SECTIONS = ("model.", "data.", "training.recipe.", "training.")  # in the order of the changes
+_SECTIONS = ("model.", "data.", "training.recipe.", "training.", "")  # in this order
 
 
 def describe(run: JournalRun, record: Record) -> str:
@@ -81,17 +81,14 @@ def _phase_changes(before: set[str], after: set[str]) -> list[str]:
     return [f"phases: {' '.join(sorted(signed))}"]
 
 
-def _section(name: str) -> int:
-    key = name.removeprefix(Param.SETTINGS)
-    matches = (index for index, section in enumerate(_SECTIONS) if key.startswith(section))
-    return next(matches, len(_SECTIONS))
+def _section(name: str) -> str:
+    return next(part for part in _SECTIONS if name.removeprefix(Param.SETTINGS).startswith(part))
 
 
 def _order(name: str) -> tuple[int, str]:
-    return _section(name), name
+    return _SECTIONS.index(_section(name)), name
 
 
 def _short(name: str) -> str:
     """A setting without its section: "head", "batch_size", "warmup.lr"."""
-    section = next(iter(_SECTIONS[_section(name) :]), "")
-    return name.removeprefix(Param.SETTINGS).removeprefix(section)
+    return name.removeprefix(Param.SETTINGS).removeprefix(_section(name))
