@@ -31,12 +31,12 @@ def load(
     Raises DataError for the table, ConfigError for the mapping, the kind or the sheet.
     """
     check_kind(kind)
-    known = mapping.read(map_file) if map_file else None
-    layout = known or Layout()
+    known_mapping = mapping.read(map_file) if map_file else None
+    layout = known_mapping or Layout()
     table = tables.read(file, layout.model_copy(update={"sheet": sheet or layout.sheet}))
-    if known is None:
+    if known_mapping is None:
         return table, mapping.guess(table, kind)
-    return table, mapping.complete(known, table, kind, str(map_file))
+    return table, mapping.complete(known_mapping, table, kind, str(map_file))
 
 
 def run(

@@ -318,9 +318,9 @@ def test_what_work_has_measured_is_not_overwritten(journal, sheet):
     plan = importing.run(sheet(text=text))
     assert plan.summary() == "0 new, 1 changed, 0 same"
     assert "row 2 cv_auc 0.9 -> 0.99" in plan.notes[0]
-    found = journal.get_run(run.run_id).data
-    assert (found.metrics["cv_auc"], found.metrics["lb_public"]) == (0.9, 0.8)
-    assert found.tags["decision"] == "ok"
+    data = journal.get_run(run.run_id).data
+    assert (data.metrics["cv_auc"], data.metrics["lb_public"]) == (0.9, 0.8)
+    assert data.tags["decision"] == "ok"
 
 
 def test_work_that_goes_on_in_an_imported_row_is_not_replaced(journal, sheet):
@@ -420,8 +420,8 @@ def test_rows_of_one_name_may_be_sorted_in_another_way(journal, sheet):
     lines = ["b7,0.95,0.1\n", "b7,0.97,0.2\n", "b6,0.96,0.3\n"]
     header = "experiment,cv_auc,params.cfg.lr\n"
     importing.run(sheet(text=header + "".join(lines)))
-    found = journal.search_runs([run_of(journal, "b6").info.experiment_id])
-    best = next(run.info.run_id for run in found if run.data.metrics["cv_auc"] == 0.97)
+    runs = journal.search_runs([run_of(journal, "b6").info.experiment_id])
+    best = next(run.info.run_id for run in runs if run.data.metrics["cv_auc"] == 0.97)
     notes.decide(best, "keep")
     assert counts(sheet(text=header + "".join(lines[1:] + lines[:1]))) == "0 new, 0 changed, 3 same"
     edited = sheet(text=header + lines[1] + lines[0].replace("0.95", "0.951"))

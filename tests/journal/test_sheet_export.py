@@ -46,7 +46,7 @@ _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def runs(draw):
     """Runs as MLflow gives them: of any kind, with any content."""
-    found = []
+    result = []
     for number in range(draw(st.integers(1, 4))):
         tags = {
             "kind": draw(st.sampled_from(KINDS)),
@@ -65,15 +65,15 @@ def runs(draw):
             [Param(name, value) for name, value in params.items()],
             [RunTag(name, value) for name, value in tags.items()],
         )
-        found.append(Run(info, data))
-    return found
+        result.append(Run(info, data))
+    return result
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
 @settings(deadline=None, max_examples=40)
-@given(found=runs())
-def test_a_table_reads_back_as_the_runs_it_was_written_from(suffix, found):
-    runs = list(map(remote.of_mlflow, found))
+@given(mlflow_runs=runs())
+def test_a_table_reads_back_as_the_runs_it_was_written_from(suffix, mlflow_runs):
+    runs = list(map(remote.of_mlflow, mlflow_runs))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"journal{suffix}"
         show.write(exporting.select(runs), suffix.removeprefix("."), file)
@@ -146,11 +146,11 @@ def test_any_journal_is_the_same_after_export_and_import(elsewhere, tmp_path, da
     client = elsewhere(f"{home}/a")
     place = server.experiment_id(client)
     for run in data.draw(runs()):
-        made = client.create_run(place, run.info.start_time, run.data.tags)
+        created = client.create_run(place, run.info.start_time, run.data.tags)
         metrics = [Metric(name, value, 0, 0) for name, value in run.data.metrics.items()]
         params = [Param(name, value) for name, value in run.data.params.items()]
-        client.log_batch(made.info.run_id, metrics, params)
-        client.set_terminated(made.info.run_id, run.info.status, run.info.end_time)
+        client.log_batch(created.info.run_id, metrics, params)
+        client.set_terminated(created.info.run_id, run.info.status, run.info.end_time)
     before = shown()
     file = Path(home) / data.draw(st.sampled_from(["a.csv", "a.xlsx"]))
     exporting.run(file)

@@ -1,4 +1,4 @@
-"""What columns are in the journal: known by their names, or set in YAML."""
+"""Columns and what they are in the journal: known by their names, or set in YAML."""
 
 import pytest
 

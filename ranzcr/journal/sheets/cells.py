@@ -21,7 +21,7 @@ class CellError(ValueError):
 
 
 def is_empty(cell: Cell) -> bool:
-    """Whether a cell holds nothing, or a word for it: "-", "n/a", "?"."""
+    """Check if a cell holds nothing, or a word for it: "-", "n/a", "?"."""
     return text(cell).casefold() in _EMPTY
 
 

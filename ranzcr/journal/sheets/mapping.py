@@ -42,7 +42,7 @@ _ABOUT = (
 
 
 class Mapping(Layout):
-    """How a table is laid out, and what its columns are."""
+    """The layout of a table, and the meaning of its columns."""
 
     source: str = ""  # its rows are found again by this name; the file's if empty
     kind: Literal["", "single", "pseudo", "ensemble"] = ""  # of rows without one
@@ -111,8 +111,8 @@ def complete(mapping: Mapping, table: Table, kind: str | None, file: str) -> Map
     Raises ConfigError for a column that the table does not have.
     """
     for name in mapping.columns.keys() - set(table.columns):
-        known = nearest(name, table.columns)
-        raise ConfigError(f"{file}: columns: {table.file} has no {name!r}; {known}")
+        advice = nearest(name, table.columns)
+        raise ConfigError(f"{file}: columns: {table.file} has no {name!r}; {advice}")
     values = {
         "source": mapping.source or table.source,
         "kind": kind or mapping.kind or Kind.SINGLE,
@@ -137,8 +137,8 @@ def _dotted(name: str) -> Column | None:
     if place not in _PLACES or not key or name.startswith(_RESERVED):
         return None
     # A column by its long name is read as that column: params.cfg.model.head is head.
-    known = (column for column in IMPORTED.values() if column.source == name)
-    return next(known, Column(name, f"{place}.{safe_name(key)}", reading=_PLACES[place]))
+    columns = (column for column in IMPORTED.values() if column.source == name)
+    return next(columns, Column(name, f"{place}.{safe_name(key)}", reading=_PLACES[place]))
 
 
 def _kept(name: str) -> Column:

@@ -1,4 +1,4 @@
-"""What an import changes in the journal: worked out before anything is written.
+"""The changes that an import makes to the journal, worked out before anything is written.
 
 A run remembers a digest of each cell that it was imported with. So if a table is imported again,
 only the cells are written that were edited in it, and what people changed in the journal since (a
@@ -36,7 +36,7 @@ class Edit:
 
     @property
     def replaces(self) -> bool:
-        """Whether it takes a new run: MLflow cannot change a param or clear a metric."""
+        """Check if it takes a new run: MLflow cannot change a param or clear a metric."""
         present = content_of(self.run)
         changed = {*self.content, *self.cleared}
         fixed = {cell for cell in present if cell.startswith("params.")} | {*stored.RUN_CELLS}
@@ -51,7 +51,7 @@ class Edit:
 
 @dataclass
 class Plan:
-    """What an import is going to write."""
+    """The changes that an import is going to write."""
 
     file: str  # its name
     source: str
@@ -127,10 +127,10 @@ def _with_keys(rows: Sequence[Row], journal: Journal, source: str) -> list[Row]:
         numbered = (identity(source, "name", name, str(number)) for number in count())
         free = list(islice(numbered, len(named)))
         free += takewhile(journal.by_key.__contains__, numbered)
-        known = {k: stored.imported_digests(run) for k in free if (run := journal.by_key.get(k))}
+        digests = {k: stored.imported_digests(run) for k in free if (run := journal.by_key.get(k))}
         cells = {row.number: {digest(*cell) for cell in row.content.items()} for row in named}
         pairs = [
-            (len(cells[number] & known[key]), number, key) for number in cells for key in known
+            (len(cells[number] & digests[key]), number, key) for number in cells for key in digests
         ]
         for _, number, key in sorted(pairs, key=lambda pair: -pair[0]):
             if number not in keys and key in free:
@@ -148,11 +148,11 @@ def _edit(row: Row, run: JournalRun, plan: Plan, kept: list[str] | None) -> Edit
             for another run.
     """
     present = content_of(run)
-    own = run.tags.get(Tag.IMPORTED_SOURCE) == plan.source  # another table has other cells
-    known = stored.imported_digests(run) if own else set()
+    same_table = run.tags.get(Tag.IMPORTED_SOURCE) == plan.source  # another one has other cells
+    imported = stored.imported_digests(run) if same_table else set()
     edited = {cell: value for cell, value in row.content.items() if present.get(cell) != value}
     cleared = {
-        cell for cell in present.keys() - row.content if digest(cell, present[cell]) in known
+        cell for cell in present.keys() - row.content if digest(cell, present[cell]) in imported
     }
     if kept is not None:
         others = edited.keys() - _BY_HAND
@@ -160,15 +160,15 @@ def _edit(row: Row, run: JournalRun, plan: Plan, kept: list[str] | None) -> Edit
             f"row {row.number} {_changed(cell, run, edited.pop(cell))}" for cell in sorted(others)
         ]
         cleared = set()
-    edited = {cell: value for cell, value in edited.items() if digest(cell, value) not in known}
+    edited = {cell: value for cell, value in edited.items() if digest(cell, value) not in imported}
     cleared -= {*stored.RUN_CELLS}
     if not edited and not cleared:
         return None
     note = present.get(NOTE)
-    if NOTE in edited and note and own and digest(NOTE, note) not in known:
+    if NOTE in edited and note and same_table and digest(NOTE, note) not in imported:
         # People have added to it since.
         edited[NOTE] = f"{note}\n\n{edited[NOTE]}"[: stored.LONGEST["tags"]]
-    return Edit(run, edited, frozenset(cleared), plan.marks(row.content) if own else {})
+    return Edit(run, edited, frozenset(cleared), plan.marks(row.content) if same_table else {})
 
 
 def _changed(cell: str, run: JournalRun, value: str | float | None) -> str:

@@ -51,7 +51,7 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
     exported = "run_key" in names
     readings = {name: _reading(column, exported) for name, column in columns.items()}
     last = max(table.rows, default=0)
-    found: list[Row] = []
+    rows: list[Row] = []
     problems: list[str] = []
     numbers: dict[runs.Key, int] = {}
     for number, cells in table.rows.items():
@@ -77,7 +77,7 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
             continue
         total = row and number == last and not exported and _TOTAL.fullmatch(row.name)
         if row and not total:
-            found.append(row)
+            rows.append(row)
             if row.key and numbers.setdefault(row.key, number) != number:
                 advice = "make it unique, or skip its column"
                 problems.append(f"row {number}: the same id as row {numbers[row.key]}; {advice}")
@@ -88,11 +88,11 @@ def read(table: Table, mapping: Mapping) -> list[Row]:
         places = listed((problem.split(":")[0] for problem in more), 5)
         rest = f"; and {len(more)} more: {places}" if more else ""
         raise DataError(f"{table.file}: {first}{rest}; nothing was imported")
-    times = Counter(row.name for row in found)
+    times = Counter(row.name for row in rows)
     repeated = [f"{name} ({count} times)" for name, count in times.items() if count > 1]
     if repeated:
         table.notes.append(f"names of several rows, each a row of its own: {listed(repeated)}")
-    return found
+    return rows
 
 
 def _reading(column: Column, exported: bool) -> str:

@@ -50,13 +50,15 @@ class Journal:
         unfinished = f"tags.{Tag.IMPORTED_CELLS} = '{UNFINISHED}'"
         with server.translated(client.tracking_uri):
             begun = list(map(remote.of_mlflow, client.search_runs([place], unfinished)))
-        found = remote.search(client, place)
+        journal_runs = remote.search(client, place)
         trained = {
             run.info.run_id
-            for run in found
+            for run in journal_runs
             if Tag.IMPORTED_FROM not in run.data.tags or (run.inputs and run.inputs.dataset_inputs)
         }
-        runs = sorted(map(remote.of_mlflow, found), key=lambda run: (run.started, run.run_id))
+        runs = sorted(
+            map(remote.of_mlflow, journal_runs), key=lambda run: (run.started, run.run_id)
+        )
         return cls(client, place, runs, begun, frozenset(trained))
 
     @cached_property

@@ -44,7 +44,7 @@ class Submission:
 
 
 def is_list(table: Table) -> bool:
-    """Whether `kaggle competitions submissions -v` wrote the table."""
+    """Check if `kaggle competitions submissions -v` wrote the table."""
     return set(table.columns) >= _COLUMNS
 
 
@@ -57,10 +57,10 @@ def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> 
     Raises DataError for a score that cannot be read.
     """
     by_name: defaultdict[str, list[JournalRun]] = defaultdict(list)
-    own: dict[tuple[str, int], JournalRun] = {}  # rows of submissions, by file and second
+    earlier: dict[tuple[str, int], JournalRun] = {}  # rows of submissions, by file and second
     for run in journal.runs:
         if run.tags.get(Tag.IMPORTED_SOURCE) == KAGGLE:
-            own[str(content_of(run).get(_FILE)), run.started // 1000] = run
+            earlier[str(content_of(run).get(_FILE)), run.started // 1000] = run
         elif run.tags.get(Tag.KIND) != Kind.PSEUDO:
             by_name[run.experiment].append(run)
     rows: list[Row] = []
@@ -68,9 +68,9 @@ def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> 
     for submission in _scored(table):
         name = _run_name(submission, by_name, table.notes)
         if name is None:
-            known = journal.by_key.get(identity(KAGGLE, submission.name))
-            known = known or own.get((submission.file, submission.time // 1000))
-            rows.append(_row(submission, kind, known))
+            run = journal.by_key.get(identity(KAGGLE, submission.name))
+            run = run or earlier.get((submission.file, submission.time // 1000))
+            rows.append(_row(submission, kind, run))
             continue
         if name in latest:
             later = f"row {submission.row} is later than row {latest[name].row}"
@@ -88,24 +88,24 @@ def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> 
 
 def _scored(table: Table) -> list[Submission]:
     """Return the submissions with a score, the oldest first."""
-    found: list[Submission] = []
+    scored: list[Submission] = []
     left_out: list[int] = []
     for number, row in table.rows.items():
         try:
-            scores = [(cell, cells.score(row[name], Layout())) for cell, name in _SCORES.items()]
+            values = [(cell, cells.score(row[name], Layout())) for cell, name in _SCORES.items()]
             time = cells.moment(row["date"], Layout()) or 0
         except cells.CellError as error:
             raise DataError(f"{table.file}: row {number}: {error}; nothing was imported") from None
-        known: Content = {cell: value for cell, value in scores if value is not None}
-        if known and text(row["status"]).rpartition(".")[2].casefold() == "complete":
+        scores: Content = {cell: value for cell, value in values if value is not None}
+        if scores and text(row["status"]).rpartition(".")[2].casefold() == "complete":
             file, description = text(row["fileName"]), text(row["description"])
             name = text(row.get("ref")) or f"{file} of {text(row['date'])}"
-            found.append(Submission(number, name, file, description, time, known))
+            scored.append(Submission(number, name, file, description, time, scores))
         else:
             left_out.append(number)
     if left_out:
         table.notes.append(f"submissions without a score are left out: rows {listed(left_out)}")
-    return sorted(found, key=lambda submission: submission.time)
+    return sorted(scored, key=lambda submission: submission.time)
 
 
 def _run_name(
@@ -127,14 +127,14 @@ def _run_name(
 
 
 def _is_in(name: str, words: str) -> bool:
-    """Whether a text contains a whole name; spaces around "+" do not matter."""
+    """Check if a text contains a whole name; spaces around "+" do not matter."""
     if len(name) < _SHORTEST:
         return name == words
     name, words = (re.sub(r"\s*\+\s*", "+", text) for text in (name, words))
     return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", words, re.IGNORECASE))
 
 
-def _row(submission: Submission, kind: str, known: JournalRun | None) -> Row:
+def _row(submission: Submission, kind: str, run: JournalRun | None) -> Row:
     """A row of its own; lists of older commands have no number and no fractions of a second."""
     content: Content = {
         KIND: kind,
@@ -144,8 +144,8 @@ def _row(submission: Submission, kind: str, known: JournalRun | None) -> Row:
         **({START: submission.time} if submission.time else {}),
         **submission.scores,
     }
-    if known is None:
+    if run is None:
         return Row(submission.row, content, identity(KAGGLE, submission.name))
-    before = content_of(known)
+    before = content_of(run)
     content |= {cell: before[cell] for cell in (START, _SUBMISSION) if cell in before}
-    return Row(submission.row, content, stored.key_of(known))
+    return Row(submission.row, content, stored.key_of(run))

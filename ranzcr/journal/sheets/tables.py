@@ -26,7 +26,7 @@ _SEPARATORS = {".csv": ",;\t|", ".txt": ",;\t|", ".tsv": "\t"}
 
 
 class Layout(Settings):
-    """How a file is laid out, and how its cells are written."""
+    """The layout of a file, and the notation of its numbers and dates."""
 
     sheet: str | None = None  # of an XLSX
     header_row: int | None = None  # from 1; the first if None

@@ -64,8 +64,8 @@ def _create(journal: Journal, key: str, content: Content, replaced: str = "") ->
     def find() -> MlflowRun | None:
         if next(attempts) == 0:  # the plan has looked for it
             return None
-        found = client.search_runs([journal.place], f"tags.{Tag.RUN_KEY} = '{key}'")
-        return next((run for run in found if run.info.run_id != replaced), None)
+        runs = client.search_runs([journal.place], f"tags.{Tag.RUN_KEY} = '{key}'")
+        return next((run for run in runs if run.info.run_id != replaced), None)
 
     def create() -> MlflowRun:
         return client.create_run(journal.place, start, tags, str(content[stored.EXPERIMENT]))
