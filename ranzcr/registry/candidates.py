@@ -151,7 +151,7 @@ def register(
 def find(client: MlflowClient, word: str) -> CandidateVersion:
     """Return a candidate by its version, or by an alias: champion or challenger.
 
-    Raises TrackingError, which lists the known ones.
+    Raises TrackingError, which lists the existing versions.
     """
     word = word.strip()
     if not word.isdigit():

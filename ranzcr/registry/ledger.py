@@ -6,8 +6,8 @@ production model can write it, and no version exists without its line. Each line
 and that of the line before it.
 
 A server numbers versions one after the other. If two lines follow the same line, the one with the
-lower version number counts; the other has lost, and is kept. That is how two promotions at once
-are told apart: there is no lock that a killed process could leave behind.
+lower version number counts; the other has lost, and is kept. That decides between two promotions
+at once: there is no lock that a killed process could leave behind.
 
 MLflow's tags can be edited by everyone who may promote. A line that was changed, removed or
 inserted does not fit the chain. The ledger alone cannot detect that the whole chain was rewritten

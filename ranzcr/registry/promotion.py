@@ -109,17 +109,19 @@ def finish(client: MlflowClient, line: LedgerLine) -> Promotion:
     """
     while True:
         chain = ledger.read(client)
-        own = next((entry for entry in chain.entries if entry.id == line.id), None)
+        written = next((entry for entry in chain.entries if entry.id == line.id), None)
         head = chain.head
         assert head is not None
-        if own is None:
+        if written is None:
             raise _overtaken(line, head)
         client.set_registered_model_alias(PRODUCTION, CHAMPION, head.version)
         if ledger.read(client).head == head:
             break
-    if own != head:
+    if written != head:
         raise _overtaken(line, head)
-    return Promotion(own.candidate_version, own.version, own.previous_version, changed=True)
+    return Promotion(
+        written.candidate_version, written.version, written.previous_version, changed=True
+    )
 
 
 def _version_of(client: MlflowClient, line: LedgerLine) -> str | None:

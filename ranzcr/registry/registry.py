@@ -162,7 +162,7 @@ def promote(word: str, *, why: str, who: str = "") -> Promotion:
 def approve(word: str, *, why: str, who: str = "") -> Promotion:
     """Put a candidate in use as a second person; see `promote`. Also ends a rejection.
 
-    Raises TrackingError also if the server knows us as the user who registered it, judged it last
+    Also raises TrackingError if the server knows us as the user who registered it, judged it last
     or requested its promotion.
     """
     with server.connected() as client:
