@@ -80,7 +80,7 @@ def differences(before: Code, now: Code) -> list[str]:
 
 def _difference(before: str | None, now: str | None) -> str:
     if before is None or now is None:
-        return "is used now" if before is None else "is no longer used"
+        return "added" if before is None else "removed"
     is_hash = re.fullmatch("[0-9a-f]{12,}", now)
     return "changed" if is_hash else f"changed from {before} to {now}"
 

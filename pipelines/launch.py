@@ -139,8 +139,12 @@ def _code_of(
     machine: Machine, experiments: Sequence[Experiment], arguments: Mapping[str, Any]
 ) -> Callable[[str, str], Code]:
     """Return the function that finds the code of a stage and an experiment."""
+    from ranzcr import competitions
     from ranzcr.extensions import BLEND_METHODS, HEADS
+    from ranzcr.files import hash_json
 
+    competition = competitions.current().model_dump(mode="json", exclude={"about", "slug"})
+    settings = {f"settings of {competition['name']}": hash_json(competition)[:16]}
     by_name = {experiment.name: experiment for experiment in experiments}
     method = arguments.get("blend_method")
 
@@ -154,7 +158,7 @@ def _code_of(
             parts = [HEADS.source(used.model.head) for used in users]
         elif stage == "blend" and method:
             parts = [BLEND_METHODS.source(method)]
-        return machine.code_of(stage, parts)
+        return {**machine.code_of(stage, parts), **settings}
 
     return code_of
 

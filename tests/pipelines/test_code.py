@@ -59,7 +59,6 @@ def test_the_command_line_changes_no_stage(root):
         ("ranzcr/ensemble/blend.py", {"blend"}, {"prepare", "train", "predict", "evaluate"}),
         ("ranzcr/stages/pseudo.py", {"pseudo"}, set(STAGES) - {"pseudo"}),
         ("components/prepare.py", {"prepare"}, set(STAGES) - {"prepare"}),
-        ("ranzcr/submission/kernel.py", {"bundle", "predict"}, {"prepare", "pseudo", "blend"}),
         ("ranzcr/registry/gates.py", {"register"}, {"train", "predict", "export", "bundle"}),
     ],
 )
@@ -200,6 +199,18 @@ def test_a_users_own_part_counts_where_its_experiment_is_used(head, monkeypatch)
     assert own <= code_of("export", "").keys()
     for stage in ("prepare", "evaluate", "blend", "bundle"):
         assert not own & code_of(stage, "").keys()
+
+
+def test_another_competition_counts(monkeypatch, tmp_path):
+    before = launch._code_of(Processes(), [], {})("prepare", "")
+    file = tmp_path / "other.yaml"
+    file.write_text("extends: ranzcr-clip\nid: image\n")
+    monkeypatch.setenv("RANZCR_COMPETITION", str(file))
+    now = launch._code_of(Processes(), [], {})("prepare", "")
+    assert code.differences(before, now) == [
+        "settings of other added",
+        "settings of ranzcr-clip removed",
+    ]
 
 
 def test_changed_settings_of_an_experiment_are_named(redone):
