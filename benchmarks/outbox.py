@@ -1,4 +1,4 @@
-"""What a training step pays for its record: the outbox against MLflow's own client.
+"""Measure the cost of logging per training step: the outbox against MLflow's own client.
 
     python benchmarks/outbox.py
 

@@ -24,7 +24,7 @@ _COLORS = {
 }
 _WIDTH, _HEIGHT = 2.5, 1.0  # inches of a box
 _STEP_X, _STEP_Y = 3.3, 1.25  # inches from one box to the next
-_LETTERS, _LINES = 34, 5  # of the text in a box
+_LETTERS, _LINES = 30, 5  # of the text in a box
 _MOST = 400  # boxes that a person can still read
 _SWEEPS = 4
 
@@ -116,7 +116,7 @@ def _draw_box(axes: Any, node: Any, left: float, top: float, bold: bool) -> None
     axes.add_patch(box)
     lines = [
         *textwrap.wrap(node.label, _LETTERS, max_lines=2, placeholder=" …"),
-        *(textwrap.shorten(detail, _LETTERS + 4, placeholder=" …") for detail in node.details),
+        *(textwrap.shorten(detail, _LETTERS + 8, placeholder=" …") for detail in node.details),
     ]
     for place, line in enumerate(lines[:_LINES]):
         axes.text(

@@ -43,11 +43,11 @@ def dot(lineage: Lineage) -> str:
     for name, node in lineage.nodes.items():
         label = "\n".join([node.label, *node.details])
         style = "bold" if name == lineage.of else "solid" if node.known else "dashed"
-        link = f", URL={json.dumps(node.link)}" if node.link else ""
-        lines.append(f"  {json.dumps(name)} [label={json.dumps(label)}, style={style}{link}];")
+        link = f", URL={_quoted(node.link)}" if node.link else ""
+        lines.append(f"  {_quoted(name)} [label={_quoted(label)}, style={style}{link}];")
     for source, target, note in lineage.edges:
-        label = f" [label={json.dumps(note)}]" if note else ""
-        lines.append(f"  {json.dumps(source)} -> {json.dumps(target)}{label};")
+        label = f" [label={_quoted(note)}]" if note else ""
+        lines.append(f"  {_quoted(source)} -> {_quoted(target)}{label};")
     return "\n".join([*lines, "}", ""])
 
 
@@ -66,6 +66,11 @@ def mermaid(lineage: Lineage) -> str:
 
 def _line(node: Node) -> str:
     return "  ".join(filter(None, [node.label, " · ".join(node.details)]))
+
+
+def _quoted(text: str) -> str:
+    """Return a string in quotes, with quotes, backslashes and line ends escaped as in JSON."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _mermaid_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The run tree: found again by key, named, tagged, ended."""
+"""The runs of an experiment: keys, names, tags, states."""
 
 import pytest
 from mlflow import MlflowClient
@@ -23,7 +23,7 @@ def fold_run(experiment, fold=0, **more):
 
 
 def broken_fold(experiment, error):
-    """The id of a fold's run whose block logs one epoch and raises `error`."""
+    """Log one epoch in a fold's run, then raise `error`; return the run's id."""
     run_id = ""
 
     def train():
@@ -46,7 +46,7 @@ def root_of(client, run_id):
     return client.get_run(client.get_run(run_id).data.tags[Tag.PARENT_RUN])
 
 
-def test_folds_hang_under_the_run_of_their_experiment(journal, experiment):
+def test_folds_are_below_the_run_of_their_experiment(journal, experiment):
     with fold_run(experiment, 0) as first:
         pass
     with fold_run(experiment, 1) as second:
@@ -59,7 +59,7 @@ def test_folds_hang_under_the_run_of_their_experiment(journal, experiment):
     assert (root.data.tags["folds"], root.info.status) == ("2", "FINISHED")
 
 
-def test_a_fold_says_what_made_it(journal, experiment, tmp_path, monkeypatch):
+def test_a_fold_has_tags_params_and_its_data_set(journal, experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
     monkeypatch.setenv("RANZCR_IMAGE", "sha256:1234")
     monkeypatch.setenv("KFP_RUN_ID", "kfp-1")
@@ -85,7 +85,7 @@ def test_a_fold_says_what_made_it(journal, experiment, tmp_path, monkeypatch):
     assert tmp_path.as_uri() in used.source
 
 
-def test_a_retried_fold_goes_on_in_its_run(journal, experiment):
+def test_a_retried_fold_continues_in_its_run(journal, experiment):
     failed = broken_fold(experiment, RuntimeError)
     assert journal.get_run(failed).info.status == "FAILED"
     assert root_of(journal, failed).info.status == "FAILED"
@@ -112,7 +112,7 @@ def test_other_data_settings_or_soft_labels_make_another_row(journal, experiment
     assert len(roots) == 3
 
 
-def test_the_code_version_is_part_of_the_key(journal, experiment, monkeypatch):
+def test_the_code_version_is_part_of_a_folds_key(journal, experiment, monkeypatch):
     with fold_run(experiment) as old:
         pass
     monkeypatch.setenv("RANZCR_CODE", "v2")
@@ -141,7 +141,7 @@ def test_the_row_has_the_data_set_and_the_experiment(journal, experiment):
     assert [file.path for file in journal.list_artifacts(root.info.run_id)] == ["experiment.yaml"]
 
 
-def test_a_row_is_made_from_a_fold_whose_root_is_gone(journal, experiment):
+def test_a_deleted_row_is_created_again_from_a_fold(journal, experiment):
     with fold_run(experiment) as fold:
         pass
     journal.delete_run(root_of(journal, fold.run_id).info.run_id)
@@ -165,7 +165,7 @@ def test_gpu_hours_of_the_folds_are_summed(journal, experiment):
     assert root_of(journal, run.run_id).data.metrics["gpu_hours"] == 3.0
 
 
-def test_kfps_own_run_is_taken_named_and_tagged(journal, experiment, monkeypatch):
+def test_the_run_of_kfps_plugin_is_named_and_tagged(journal, experiment, monkeypatch):
     task = journal.create_run(server.experiment_id(journal), run_name="iteration-0")
     journal.log_param(task.info.run_id, "fold", "an input that the launcher logged")
     monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
@@ -175,10 +175,10 @@ def test_kfps_own_run_is_taken_named_and_tagged(journal, experiment, monkeypatch
     assert len(all_runs(journal)) == 1
     stored = journal.get_run(run.run_id)
     assert (stored.info.run_name, stored.data.tags["fold"]) == ("kdb3v3_b71_001 fold 3", "3")
-    assert stored.info.status == "RUNNING"  # the plugin ends what it began
+    assert stored.info.status == "RUNNING"  # the plugin ends its own runs
 
 
-def test_folds_that_kfps_plugin_keeps_elsewhere_make_a_whole_row(
+def test_folds_in_another_mlflow_experiment_make_a_complete_row(
     journal, experiment, monkeypatch, tmp_path
 ):
     elsewhere = journal.create_experiment("kfp", artifact_location=tmp_path.as_uri())
@@ -202,7 +202,7 @@ def test_folds_that_kfps_plugin_keeps_elsewhere_make_a_whole_row(
     assert [item.path for item in journal.list_artifacts(row.run_id)] == ["experiment.yaml"]
 
 
-def test_a_second_attempt_of_kfps_task_runs_again_in_its_run(journal, experiment, monkeypatch):
+def test_a_second_attempt_of_kfps_task_uses_the_same_run(journal, experiment, monkeypatch):
     task = journal.create_run(server.experiment_id(journal)).info.run_id
     for _ in range(2):
         monkeypatch.setenv("MLFLOW_RUN_ID", task)
@@ -211,7 +211,7 @@ def test_a_second_attempt_of_kfps_task_runs_again_in_its_run(journal, experiment
         journal.set_terminated(task, "FAILED")
 
 
-def test_members_and_teachers_are_named_by_their_rows(journal, experiment):
+def test_members_and_teachers_are_recorded_by_their_rows(journal, experiment):
     with fold_run(experiment) as fold:
         pass
     row = root_of(journal, fold.run_id).info.run_id
@@ -259,7 +259,7 @@ def test_artifacts_are_copied(journal, experiment, tmp_path):
 
 @pytest.fixture
 def away(monkeypatch):
-    """A switch: turned on, no metric of a run arrives."""
+    """A switch: while it is on, MLflow accepts no metric of a run."""
     send, switch = MlflowClient.log_batch, {"on": False}
 
     def log_batch(self, run_id, metrics=(), **others):
@@ -282,9 +282,7 @@ def test_training_goes_on_while_the_server_is_away(journal, experiment, away):
     assert [m.value for m in journal.get_metric_history(run.run_id, "loss")] == [3, 2, 1]
 
 
-def test_what_a_server_that_stays_away_does_not_take_the_next_run_sends(
-    journal, experiment, away, capfd
-):
+def test_the_next_run_sends_metrics_that_a_server_did_not_answer(journal, experiment, away, capfd):
     with fold_run(experiment) as run:
         away["on"] = True
         run.log_epoch(0, {"loss": 3.0})
@@ -297,15 +295,15 @@ def test_what_a_server_that_stays_away_does_not_take_the_next_run_sends(
     assert (stored.data.metrics, stored.info.status) == ({"loss": 3.0}, "FINISHED")
 
 
-def test_the_works_own_error_is_not_hidden_by_the_servers(journal, experiment, away):
+def test_the_error_of_the_work_is_raised_not_the_servers(journal, experiment, away):
     away["on"] = True
     broken_fold(experiment, RuntimeError)
 
 
-def test_a_data_set_that_another_fold_notes_at_the_same_time_is_noted_again(
+def test_a_data_set_that_two_folds_log_at_the_same_time_is_logged_again(
     journal, experiment, monkeypatch
 ):
-    """What MLflow answered two folds that trained at once on a real server."""
+    """The error is the one that MLflow gave two folds that trained at once on a real server."""
     calls = []
     log_inputs = MlflowClient.log_inputs
 

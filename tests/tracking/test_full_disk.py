@@ -1,4 +1,4 @@
-"""A journal whose disk is full says so in one line, and nothing of the call is in it."""
+"""A full disk is reported in one line, and the failed call writes nothing."""
 
 import pytest
 from mlflow.entities import Metric
@@ -11,10 +11,10 @@ from ranzcr.tracking import server
 
 @pytest.fixture
 def no_room(journal):
-    """SQLite itself refuses each further page, as on a full disk."""
+    """SQLite refuses each further page, as on a full disk."""
 
     def limit(connection, *_):
-        connection.execute("PRAGMA max_page_count = 1")  # is raised to what is in use
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite raises it to the pages in use
 
     run = journal.create_run(server.experiment_id(journal))
     event.listen(Engine, "checkout", limit)

@@ -1,4 +1,4 @@
-"""The queue on disk between a run and MLflow: nothing is lost, nothing stays open, nobody waits."""
+"""The queue on disk between a run and MLflow: no value is lost, no run stays open."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def no_grace(monkeypatch):
 
 @pytest.fixture
 def by_hand(monkeypatch):
-    """No thread sends by itself: the test says when."""
+    """No thread sends the queue: the test calls flush or recover."""
     monkeypatch.setattr(outbox.Queue, "_serve", lambda queue: None)
 
 
@@ -35,7 +35,7 @@ def opened(client, key="key", **more):
 
 
 def abandon(run):
-    """What is left of a run whose process was killed."""
+    """Leave the queue as a killed process does."""
     run._sink.leave(sent=False)
 
 
@@ -55,7 +55,7 @@ def test_a_finished_run_leaves_no_queue(journal, tmp_path):
     assert queues(tmp_path) == []
 
 
-def test_what_a_killed_process_left_arrives_with_its_own_time(journal, by_hand, tmp_path):
+def test_the_queue_of_a_killed_process_is_sent_with_its_original_times(journal, by_hand, tmp_path):
     run = opened(journal)
     before = int(time.time() * 1000)
     run.log_epoch(0, {"loss": 1.0})
@@ -70,7 +70,38 @@ def test_what_a_killed_process_left_arrives_with_its_own_time(journal, by_hand, 
     assert queues(tmp_path) == []
 
 
-def test_a_batch_that_arrived_before_the_process_could_note_it_is_there_once(journal, by_hand):
+def test_a_queue_of_an_earlier_release_is_sent(journal, by_hand, tmp_path):
+    """These lines are part of the format on disk, as the folder and its files are."""
+    root = opened(journal, key="root", ends=False)
+    root.close()
+    run = opened(journal)
+    run.flush()
+    (folder,) = queues(tmp_path)
+    lines = [
+        '{"kind": "metrics", "time": 1700000000000, "step": 3, "values": {"loss": 0.5}}',
+        '{"kind": "params", "values": {"cfg.a": "1"}}',
+        '{"kind": "tags", "values": {"note": "text"}}',
+        '{"kind": "artifacts", "folder": "files/0001", "path": "plots"}',
+        '{"kind": "dataset", "name": "ranzcr", "digest": "d", "source": null, "profile": {}}',
+        '{"kind": "status", "status": "FAILED", "time": 1700000001000}',
+        f'{{"kind": "settle", "root": "{root.run_id}"}}',
+    ]
+    (folder / "files" / "0001").mkdir(parents=True)
+    (folder / "files" / "0001" / "roc.txt").write_text("curve")
+    with open(folder / "entries.jsonl", "a", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+    abandon(run)
+    assert outbox.recover(journal) == outbox.Recovery(len(lines), 0, ())
+    stored = journal.get_run(run.run_id)
+    (metric,) = journal.get_metric_history(run.run_id, "loss")
+    assert (metric.value, metric.step, metric.timestamp) == (0.5, 3, 1_700_000_000_000)
+    assert (stored.data.params, stored.data.tags["note"]) == ({"cfg.a": "1"}, "text")
+    assert [item.path for item in journal.list_artifacts(run.run_id, "plots")] == ["plots/roc.txt"]
+    assert stored.inputs.dataset_inputs[0].dataset.digest == "d"
+    assert (stored.info.status, stored.info.end_time) == ("FAILED", 1_700_000_001_000)
+
+
+def test_a_batch_that_was_sent_but_not_marked_as_sent_is_stored_once(journal, by_hand):
     run = opened(journal)
     run.log_epoch(0, {"loss": 1.0})
     run.flush()
@@ -80,7 +111,7 @@ def test_a_batch_that_arrived_before_the_process_could_note_it_is_there_once(jou
     assert history(journal, run) == [(0, 1.0)]
 
 
-def test_a_line_that_was_cut_off_is_left_out(journal, by_hand):
+def test_a_truncated_line_is_ignored(journal, by_hand):
     run = opened(journal)
     run.log_epoch(0, {"loss": 1.0})
     os.write(run._sink._file, b'{"kind": "metrics", "time": 17')
@@ -89,7 +120,7 @@ def test_a_line_that_was_cut_off_is_left_out(journal, by_hand):
     assert history(journal, run) == [(0, 1.0)]
 
 
-def test_a_retried_run_is_not_killed_for_its_first_process(journal, by_hand):
+def test_a_retried_run_stays_running_when_its_first_queue_is_recovered(journal, by_hand):
     first = opened(journal)
     first.log_epoch(0, {"loss": 1.0})
     abandon(first)
@@ -108,7 +139,7 @@ def test_a_living_process_keeps_its_queue(journal, by_hand):
     assert history(journal, run) == [(0, 1.0)]
 
 
-def test_artifacts_are_kept_as_they_were(journal, by_hand, tmp_path):
+def test_artifacts_are_copied_when_they_are_logged(journal, by_hand, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.txt").write_text("first")
     run = opened(journal)
@@ -123,7 +154,7 @@ def test_artifacts_are_kept_as_they_were(journal, by_hand, tmp_path):
         assert (kept.read(), words.read()) == ("first", "words")
 
 
-def test_what_mlflow_refuses_is_set_aside_and_the_rest_arrives(journal, by_hand, tmp_path, capfd):
+def test_a_refused_value_goes_to_a_file_and_the_rest_is_stored(journal, by_hand, tmp_path, capfd):
     run = opened(journal)
     run.log_params({"cfg.a": 1})
     run.flush()
@@ -137,12 +168,12 @@ def test_what_mlflow_refuses_is_set_aside_and_the_rest_arrives(journal, by_hand,
     )
     assert stored.info.status == "FINISHED"
     (refused,) = (tmp_path / "home" / "outbox").glob("*/refused.jsonl")
-    told = json.loads(refused.read_text())
-    assert told["entry"]["values"] == {"cfg.a": "2"}
+    line = json.loads(refused.read_text())
+    assert line["entry"]["values"] == {"cfg.a": "2"}
     assert "refused" in capfd.readouterr().err
 
 
-def test_a_deleted_run_blocks_nothing(journal, by_hand, tmp_path):
+def test_the_queue_of_a_deleted_run_is_removed(journal, by_hand, tmp_path):
     run = opened(journal)
     run.log_epoch(0, {"loss": 1.0, "val_loss": 2.0})
     journal.delete_run(run.run_id)
@@ -152,7 +183,7 @@ def test_a_deleted_run_blocks_nothing(journal, by_hand, tmp_path):
 
 @pytest.fixture
 def small_files():
-    """A function that limits what a file may grow to, as a full disk does."""
+    """Return a function that limits the size of files, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size):
@@ -175,11 +206,11 @@ def test_a_full_disk_loses_nothing(journal, by_hand, tmp_path, small_files, capf
     assert "free space" in capfd.readouterr().err
 
 
-def test_what_no_disk_took_is_sent_from_memory(journal, by_hand):
+def test_lines_that_the_disk_did_not_take_are_sent_from_memory(journal, by_hand):
     run = opened(journal)
     run.flush()
     put = run._sink._write
-    run._sink._write = lambda: None  # the disk takes nothing any more
+    run._sink._write = lambda: None  # the disk is full
     run.log_epoch(0, {"loss": 1.0})
     run.flush()
     run._sink._write = put
@@ -198,7 +229,7 @@ def test_what_no_disk_took_is_sent_from_memory(journal, by_hand):
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_whatever_happens_each_value_arrives_once(journal, by_hand, acts):
+def test_each_value_is_stored_once_after_any_failures(journal, by_hand, acts):
     run = opened(journal, key=f"key {time.time_ns()}")
     logged = 0
     for act in acts:
@@ -217,7 +248,7 @@ def test_whatever_happens_each_value_arrives_once(journal, by_hand, acts):
 
 
 def _try(run, *, lost, away):
-    """Send, where nothing goes wrong."""
+    """Try to send once, with MLflow away or its answer lost."""
     with pytest.MonkeyPatch.context() as patch:
         send = MlflowClient.log_batch
 
@@ -231,7 +262,7 @@ def _try(run, *, lost, away):
         run._sink._try_to_send()
 
 
-def test_the_thread_sends_by_itself_and_says_that_it_lives(journal, monkeypatch):
+def test_the_thread_sends_and_gives_signs_of_life(journal, monkeypatch):
     monkeypatch.setattr(outbox, "_COLLECT", 0.01)
     monkeypatch.setattr(settling, "BEAT", 0.0)
     run = opened(journal)
@@ -249,7 +280,7 @@ def _wait_for(holds, seconds=20):
         time.sleep(0.02)
 
 
-def test_a_run_that_was_not_heard_of_for_long_is_killed(journal, by_hand):
+def test_a_run_without_signs_of_life_is_killed(journal, by_hand):
     """Its process died on another machine, with its disk."""
     root = opened(journal, key="root", ends=False)
     root.close()
@@ -299,15 +330,15 @@ def test_a_process_killed_with_a_full_queue_loses_nothing(journal, tmp_path):
     os.kill(training.pid, signal.SIGKILL)
     training.wait()
     busy.close()
-    said = subprocess.run(
+    flush = subprocess.run(
         [sys.executable, "-m", "ranzcr.cli", "journal", "flush"],
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert said.returncode == 0, said.stderr
-    assert "sent 50" in said.stdout
-    assert "KILLED" in said.stdout
-    found = journal.get_metric_history(run_id, "loss")
-    assert [m.value for m in found] == [float(epoch) for epoch in range(500)]
+    assert flush.returncode == 0, flush.stderr
+    assert "sent 50" in flush.stdout
+    assert "KILLED" in flush.stdout
+    losses = journal.get_metric_history(run_id, "loss")
+    assert [m.value for m in losses] == [float(epoch) for epoch in range(500)]
     assert journal.get_run(run_id).info.status == "KILLED"

@@ -1,4 +1,4 @@
-"""The tags that come from the surroundings."""
+"""The tags about author, code and image."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ from ranzcr.tracking import provenance
 
 
 @pytest.fixture(autouse=True)
-def _git_is_asked_again():
+def _forget_gits_answers():
     git = provenance._git
     git.cache_clear()
     yield
@@ -20,7 +20,7 @@ def test_the_environment_names_the_author(monkeypatch):
     assert provenance.author() == "Ada"
 
 
-def test_without_git_the_login_name_signs_and_no_commit_is_claimed(monkeypatch):
+def test_without_git_the_author_is_the_login_name_and_there_is_no_commit(monkeypatch):
     def missing(*args, **kwargs):
         raise FileNotFoundError("git")
 
@@ -32,7 +32,7 @@ def test_without_git_the_login_name_signs_and_no_commit_is_claimed(monkeypatch):
     assert "git_commit" not in provenance.tags()
 
 
-def test_an_image_names_the_commit_that_it_was_built_from(monkeypatch):
+def test_the_commit_of_an_image_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("RANZCR_COMMIT", "0123abc")
     assert provenance.tags()["git_commit"] == "0123abc"
 

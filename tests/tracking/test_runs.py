@@ -1,4 +1,4 @@
-"""Names and values that MLflow takes; one run where several were made."""
+"""Names and values that MLflow accepts; one run although two processes created it."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from ranzcr.tracking.names import Tag
 
 @given(st.text(max_size=300))
 @settings(max_examples=200, deadline=None)
-def test_any_label_gives_a_name_that_mlflow_takes(label):
+def test_any_label_gives_a_name_that_mlflow_accepts(label):
     _validate_metric_name(runs.safe_name(f"auc/{label}"))
 
 
@@ -41,29 +41,29 @@ def test_long_values_are_cut_and_many_are_sent_in_batches(journal):
 
 @pytest.fixture
 def rival(journal, monkeypatch):
-    """Another process makes the same run between our search and our own creation; its run."""
+    """Let another process create the same run after our search; return the ids of its runs."""
     place = server.experiment_id(journal)
     search, rivals = runs.find, []
 
     def search_then_lose(client, key):
-        found = search(client, key)
+        existing = search(client, key)
         if not rivals:
-            made = client.create_run(place, start_time=1, tags={Tag.RUN_KEY: key, "kind": "single"})
-            rivals.append(made.info.run_id)
-        return found
+            run = client.create_run(place, start_time=1, tags={Tag.RUN_KEY: key, "kind": "single"})
+            rivals.append(run.info.run_id)
+        return existing
 
     monkeypatch.setattr(runs, "find", search_then_lose)
     return rivals
 
 
-def test_of_two_runs_made_at_once_the_earliest_stays(journal, rival):
+def test_of_two_runs_with_one_key_the_earlier_stays(journal, rival):
     run = runs.find_or_create(journal, "key", "name", {"kind": "single"}, {})
     assert [run.run_id] == rival
     left = journal.search_runs([server.experiment_id(journal)])
-    assert [one.info.run_id for one in left] == rival
+    assert [run.info.run_id for run in left] == rival
 
 
-def test_who_may_not_delete_the_second_run_hides_it(journal, rival, monkeypatch):
+def test_a_second_run_that_may_not_be_deleted_is_hidden(journal, rival, monkeypatch):
     def refuse(self, run_id):
         raise MlflowException("Permission denied")
 

@@ -1,4 +1,4 @@
-"""Which MLflow, and its failures in one line."""
+"""The address of MLflow, and its failures as one line."""
 
 import logging
 import shutil
@@ -30,7 +30,7 @@ def test_the_environment_names_another_mlflow(monkeypatch):
     assert server.tracking_uri() == "http://mlflow:5000"
 
 
-def test_artifacts_lie_beside_the_journal(journal, tmp_path):
+def test_artifacts_are_stored_beside_the_journal(journal, tmp_path):
     place = journal.get_experiment_by_name(server.EXPERIMENT).artifact_location
     assert place == (tmp_path / "home" / "artifacts").as_uri()
 
@@ -45,9 +45,8 @@ def test_a_server_that_is_down_is_one_line_without_the_password(monkeypatch, clo
     )
 
 
-def test_a_server_that_is_silent_is_found_out(monkeypatch):
-    monkeypatch.setitem(server._HURRY, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with socket.socket() as silent:
+def test_a_server_that_does_not_answer_is_one_line(monkeypatch):
+    with socket.socket() as silent, server.hurried(seconds=1):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -55,7 +54,7 @@ def test_a_server_that_is_silent_is_found_out(monkeypatch):
             server.connect()
 
 
-def test_hurry_leaves_the_environment_as_it_was(monkeypatch):
+def test_hurried_restores_the_environment(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     with server.hurried():
@@ -73,7 +72,7 @@ def test_a_damaged_journal_is_one_line(monkeypatch, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_newer_journal_names_the_version_that_is_too_old(monkeypatch, tmp_path, migrated):
+def test_a_newer_journal_names_the_installed_mlflow(monkeypatch, tmp_path, migrated):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("RANZCR_HOME", str(tmp_path))
     shutil.copy(migrated, tmp_path / "mlflow.db")
@@ -84,13 +83,13 @@ def test_a_newer_journal_names_the_version_that_is_too_old(monkeypatch, tmp_path
         server.connect()
 
 
-def test_a_deleted_experiment_comes_back(journal):
+def test_a_deleted_experiment_is_restored(journal):
     journal.delete_experiment(server.experiment_id(journal))
     server.connect()
     assert journal.get_experiment_by_name(server.EXPERIMENT).lifecycle_stage == "active"
 
 
-def test_mlflow_does_not_chatter(journal, capfd):
+def test_mlflow_prints_nothing(journal, capfd):
     server.connect()
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("alembic").level == logging.CRITICAL
@@ -111,7 +110,7 @@ def test_credentials_are_never_shown(uri, shown):
     assert server.shown(uri) == shown
 
 
-def test_a_journal_that_cannot_be_written_names_the_way_out(monkeypatch, tmp_path):
+def test_a_read_only_journal_names_the_variable_to_set(monkeypatch, tmp_path):
     monkeypatch.setenv("RANZCR_HOME", str(tmp_path))
     (tmp_path / "mlflow.db").mkdir()
     with pytest.raises(TrackingError, match="cannot be written; set RANZCR_HOME"):

@@ -21,7 +21,7 @@ with context.fold_run(
 """
 
 
-def test_both_start_a_fresh_journal_and_lose_nothing(tmp_path):
+def test_both_create_the_journal_and_no_metric_is_lost(tmp_path):
     environment = {**os.environ, "RANZCR_HOME": str(tmp_path / "home")}
     processes = [
         subprocess.Popen([sys.executable, "-c", FOLD, str(fold)], env=environment)
@@ -29,10 +29,10 @@ def test_both_start_a_fresh_journal_and_lose_nothing(tmp_path):
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     client = server.connect()
-    found = client.search_runs([server.experiment_id(client)])
-    kinds = sorted(run.data.tags["kind"] for run in found)
+    runs = client.search_runs([server.experiment_id(client)])
+    kinds = sorted(run.data.tags["kind"] for run in runs)
     assert kinds == ["fold", "fold", "single"]
-    for run in found:
+    for run in runs:
         assert run.info.status == "FINISHED"
         if run.data.tags["kind"] == "fold":
             assert len(client.get_metric_history(run.info.run_id, "auc/b")) == EPOCHS
