@@ -79,9 +79,9 @@ def is_folder(source: str) -> bool:
 
 def _digest(parameter: str, folder: Path) -> str:
     if parameter == "dataset":
-        from ranzcr.data.dataset import read_description
+        from ranzcr.data.dataset import DatasetDescription
 
-        return str(read_description(folder)["digest"])
+        return DatasetDescription.read(folder).digest
     from ranzcr.soft_labels import SoftLabels
 
     return SoftLabels.open(folder).digest

@@ -73,9 +73,9 @@ def experiments_of(arguments: Mapping[str, Any]) -> list[Experiment]:
 def folds_of(parameters: Declared, arguments: Mapping[str, Any]) -> int:
     """Return the number of folds of a run on this machine; 0 if it trains nothing."""
     if "dataset" in arguments:
-        from ranzcr.data.dataset import read_description
+        from ranzcr.data.dataset import DatasetDescription
 
-        return int(read_description(Path(arguments["dataset"]))["folds"])
+        return DatasetDescription.read(Path(arguments["dataset"])).folds
     default = parameters["folds"]["defaultValue"] if "folds" in parameters else 0
     return int(arguments.get("folds", default))
 

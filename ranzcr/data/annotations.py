@@ -94,7 +94,7 @@ def label_colours(schema: LabelSchema) -> np.ndarray:
     """(L, 3) uint8 RGB: fully saturated hues, evenly spaced."""
     hues = (np.arange(len(schema)) * 180 / len(schema)).astype(np.uint8)
     hsv = np.stack([hues, np.full_like(hues, 255), np.full_like(hues, 255)], axis=1)
-    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+    return np.asarray(cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0])
 
 
 def _scale(size: int, width: int, height: int) -> np.ndarray:

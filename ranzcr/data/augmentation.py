@@ -102,7 +102,7 @@ def _draw_matrix(source: int, size: int, rng: np.random.Generator) -> np.ndarray
     middle = (size - 1) / 2
     about_middle = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
     about_middle[:, 2] = about_middle[:, 2] + shift * size
-    return about_middle @ np.vstack([to_crop, [0, 0, 1]])
+    return np.asarray(about_middle @ np.vstack([to_crop, [0, 0, 1]]))
 
 
 def _draw_table(rng: np.random.Generator) -> np.ndarray:
@@ -130,11 +130,11 @@ def _each(
 class _Albumentations:
     """An albumentations list behind the same signature."""
 
-    def __init__(self, transforms: Callable[[int], list], size: int) -> None:
+    def __init__(self, transforms: Callable[[int], list[Any]], size: int) -> None:
         self.transforms, self.size = transforms, size
         self.compose = _library().Compose(transforms(size), additional_targets={"second": "image"})
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Build the list again in a DataLoader's worker that is spawned, not forked."""
         return _Albumentations, (self.transforms, self.size)
 
@@ -179,7 +179,7 @@ def seed2(size: int) -> Augment:
     return _Albumentations(_seed2, size)
 
 
-def _seed1(size: int) -> list:
+def _seed1(size: int) -> list[Any]:
     """22nd place: lRomul/ranzcr-clip. Its Cutout is CoarseDropout in albumentations 2."""
     A = _library()
     cubic = cv2.INTER_CUBIC
@@ -198,7 +198,7 @@ def _seed1(size: int) -> list:
     ]
 
 
-def _seed2(size: int) -> list:
+def _seed2(size: int) -> list[Any]:
     """The silver solution's list, its defaults spelled out as they were in albumentations 0.5.
 
     GaussNoise counted in grey levels squared; JpegCompression is ImageCompression now, and
@@ -249,7 +249,9 @@ def _piecewise_affine() -> Any:
     A = _library()
 
     class PiecewiseAffine(A.PiecewiseAffine):  # type: ignore[name-defined]
-        def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
+        def get_params_dependent_on_data(
+            self, params: dict[str, Any], data: dict[str, Any]
+        ) -> dict[str, Any]:
             height, width = params["shape"][:2]
             scale = self.py_random.uniform(*self.scale)
             moves = self.random_generator.normal(0, scale, (4, 4, 2)).astype(np.float32)

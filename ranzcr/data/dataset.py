@@ -4,7 +4,7 @@ dataset.json         schema version, labels, counts, folds, image size, digest
 table.parquet        one row per image, see COLUMNS
 annotations.parquet  StudyInstanceUID, label, points (JSON of [[x, y], ...], original pixels)
 images.npy           (N, S, S) uint8; row i is the image of row i of the table
-skipped.csv          the bad images that were left out, where there were any
+skipped.csv          the bad images that were left out, if there are any
 overview.png         prevalences per fold and a few images, for a person to look at
 """
 
@@ -15,11 +15,12 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from ranzcr.documents import Document
 from ranzcr.errors import DataError
 from ranzcr.files import hash_json
 from ranzcr.home import home
@@ -31,6 +32,43 @@ SPLITS = ("train", "test", "external")
 # Beside one int8 column per label (-1: unlabelled). The fold of what is not train is -1;
 # width and height are the original's in pixels, sha256 is of the image file.
 COLUMNS = (UID, PATIENT, "fold", "split", "source", "width", "height", "sha256", "cache_crc32")
+
+
+class DatasetDescription(Document):
+    """dataset.json: a data set without its tables and images."""
+
+    FILE = "dataset.json"
+    STAGE = "prepare"
+
+    schema_version: int
+    labels: tuple[str, ...]
+    counts: dict[str, int]  # images by split, annotations, patients of the train split
+    folds: int
+    image_size: int  # pixels per side of the cache
+    digest: str  # of the content
+    # The rest is not part of the digest.
+    skipped: int = 0  # images that were left out
+    joined: list[list[str]] = []  # PatientIDs of each person who has several  # noqa: RUF012
+    input: str | None = None  # hash of everything that decided the result
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Read dataset.json. Raises DataError if it is missing, damaged or of another version."""
+        file = cls._file(path)
+        if not file.is_file():
+            raise DataError(
+                f"{file.parent}: not a prepared data set (no {file.name}); make it with prepare"
+            )
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            version = content["schema_version"]
+            if version == SCHEMA_VERSION:
+                return cls.model_validate(content)
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{file}: damaged; prepare the data set again") from None
+        raise DataError(
+            f"{file}: schema version {version}, this ranzcr reads {SCHEMA_VERSION}; prepare again"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +94,7 @@ class Dataset:
         Raises DataError if it is missing, of another version, or damaged.
         """
         path = Path(path)
-        described = read_description(path)
+        description = DatasetDescription.read(path)
         try:
             table = pd.read_parquet(path / "table.parquet")
             annotations = pd.read_parquet(path / "annotations.parquet")
@@ -64,13 +102,13 @@ class Dataset:
         except (ValueError, OSError, EOFError) as error:
             problem = " ".join(str(error).split())[:200]
             raise DataError(f"{path}: damaged data set ({problem}); prepare it again") from None
-        size = described["image_size"]
-        rows = sum(described["counts"][split] for split in SPLITS)
-        schema = LabelSchema(tuple(described["labels"]))
+        size = description.image_size
+        rows = sum(description.counts[split] for split in SPLITS)
+        schema = LabelSchema(description.labels)
         _refuse_other_shape(path, images, (rows, size, size))
         _refuse_other_table(path, table, schema, rows)
         dataset = cls(
-            path, schema, table, annotations, images, described["digest"], described["folds"]
+            path, schema, table, annotations, images, description.digest, description.folds
         )
         if verify:
             dataset._verify_once()
@@ -79,7 +117,7 @@ class Dataset:
     @property
     def image_size(self) -> int:
         """S, pixels per side of the cache."""
-        return self.images.shape[1]
+        return int(self.images.shape[1])
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split: train, test or external."""
@@ -89,7 +127,8 @@ class Dataset:
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
         """(n, L) float32 of 0 and 1; -1 where a row is unlabelled."""
-        return self.table[list(self.schema.names)].to_numpy(np.float32)[rows]
+        targets: np.ndarray = self.table[list(self.schema.names)].to_numpy(np.float32)[rows]
+        return targets
 
     def _verify_once(self) -> None:
         """Verify the images unless this machine has done so since the file was written."""
@@ -122,13 +161,15 @@ def write(
     *,
     folds: int,
     image_size: int,
-    **more: Any,
+    skipped: int = 0,
+    joined: list[list[str]] | None = None,
+    input: str | None = None,
 ) -> str:
-    """Write a data set's tables and dataset.json beside its image cache; returns the digest.
+    """Write a data set's tables and dataset.json beside its image cache; return the digest.
 
     Args:
         annotations: UID, label, points (a list of [x, y]).
-        more: JSON values kept in dataset.json; they are no part of the digest.
+        skipped, joined, input: see DatasetDescription.
     """
     annotations = annotations.assign(
         points=[json.dumps(points) for points in annotations["points"]]
@@ -139,35 +180,18 @@ def write(
     per_split = {split: int((table["split"] == split).sum()) for split in SPLITS}
     patients = table.loc[table["split"] == "train", PATIENT].nunique()
     counts = {**per_split, "annotations": len(annotations), "patients": int(patients)}
-    described = {
-        "schema_version": SCHEMA_VERSION,
-        "labels": list(schema.names),
-        "counts": counts,
-        "folds": folds,
-        "image_size": image_size,
-        "digest": digest,
-        **more,
-    }
-    (folder / "dataset.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    DatasetDescription(
+        schema_version=SCHEMA_VERSION,
+        labels=schema.names,
+        counts=counts,
+        folds=folds,
+        image_size=image_size,
+        digest=digest,
+        skipped=skipped,
+        joined=joined or [],
+        input=input,
+    ).write(folder)
     return digest
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """The content of dataset.json. Raises DataError where it is missing, damaged or of another
-    version."""
-    file = path / "dataset.json"
-    if not file.is_file():
-        raise DataError(f"{path}: not a prepared data set (no dataset.json); make it with prepare")
-    try:
-        described = json.loads(file.read_text(encoding="utf-8"))
-        version = described["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{file}: damaged; prepare the data set again") from None
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{file}: schema version {version}, this ranzcr reads {SCHEMA_VERSION}; prepare again"
-        )
-    return described
 
 
 def _content_digest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def deviations(labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
     overall = labels.mean(axis=0)
     ratio = np.full(prevalence.shape, np.nan)
     np.divide(prevalence, overall, out=ratio, where=overall > 0)
-    return np.abs(ratio - 1)
+    return np.asarray(np.abs(ratio - 1))
 
 
 def _deal(loads: np.ndarray, order: np.ndarray, folds: int) -> np.ndarray:
@@ -164,7 +164,7 @@ def _group(labels: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> n
     return _folds_of(splitter.split(labels, groups=patients), len(labels))
 
 
-def _folds_of(splits, rows: int) -> np.ndarray:
+def _folds_of(splits: Iterable[tuple[np.ndarray, np.ndarray]], rows: int) -> np.ndarray:
     fold = np.empty(rows, np.int8)
     for number, (_, held_out) in enumerate(splits):
         fold[held_out] = number

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ def _already_there(out: Path, made_of: dict[str, int]) -> bool:
     marker = out / _MARKER
     if marker.is_file():
         try:
-            return json.loads(marker.read_text(encoding="utf-8")) == made_of
+            return bool(json.loads(marker.read_text(encoding="utf-8")) == made_of)
         except ValueError:
             return False
     if any(out.iterdir()):
@@ -166,7 +167,7 @@ def _expose(film: Film, rng: np.random.Generator) -> np.ndarray:
     exposed = np.clip(light * rng.uniform(0.88, 1.12) + rng.uniform(-0.05, 0.05), 0, 1.2)
     exposed = exposed ** rng.uniform(0.85, 1.2)
     noise = rng.standard_normal((size, size), np.float32) * rng.uniform(*NOISE)
-    return np.clip((exposed + noise) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((exposed + noise) * 255, 0, 255).astype(np.uint8))
 
 
 def _draw_all(
@@ -213,5 +214,5 @@ def _write_tables(folder: Path, plans: Sequence[StudyPlan], studies: Sequence[St
     _write_csv(folder / "sample_submission.csv", [UID, *PHANTOM_LABELS.names], test)
 
 
-def _write_csv(path: Path, columns: list[str], rows: Iterable[list]) -> None:
+def _write_csv(path: Path, columns: list[str], rows: Iterable[list[Any]]) -> None:
     pd.DataFrame(list(rows), columns=columns).to_csv(path, index=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,21 +97,24 @@ class View:
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         """(n, 2) cm -> (n, 2) pixels."""
         matrix = self.matrix()
-        return points @ matrix[:, :2].T + matrix[:, 2]
+        return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
     def inside(self, points: np.ndarray, margin_cm: float = 0.0) -> np.ndarray:
         """(n,) bool: which points lie on the film, or at most `margin_cm` beyond its edge."""
         margin = margin_cm * self.pixels_per_cm
         pixels = self.to_pixels(points)
-        return np.all((pixels >= -margin) & (pixels <= self.size + margin), axis=1)
+        inside: np.ndarray = np.all((pixels >= -margin) & (pixels <= self.size + margin), axis=1)
+        return inside
 
 
 def moved(point: np.ndarray, right: float, down: float) -> np.ndarray:
     """A point, or each of several, moved by centimetres."""
-    return point + np.array([right, down])
+    return np.asarray(point + np.array([right, down]))
 
 
-def smooth(points: Sequence | np.ndarray, *, step: float = 0.5, closed: bool = False) -> np.ndarray:
+def smooth(
+    points: Sequence[Any] | np.ndarray, *, step: float = 0.5, closed: bool = False
+) -> np.ndarray:
     """A Catmull-Rom curve through `points`, as a polyline of about `step` cm a piece.
 
     (n, 2) -> (m, 2); an open curve begins and ends exactly at the first and the last point.
@@ -130,7 +134,7 @@ def smooth(points: Sequence | np.ndarray, *, step: float = 0.5, closed: bool = F
     return resample(curve, step)
 
 
-def _hermite(start, end, leaving, arriving, t) -> np.ndarray:
+def _hermite(start: Any, end: Any, leaving: Any, arriving: Any, t: Any) -> Any:
     cubic, square = t**3, t**2
     return (
         (2 * cubic - 3 * square + 1) * start
@@ -165,7 +169,12 @@ class _Canvas:
         return self._add(mask, amount, blur_cm)
 
     def bands(
-        self, curves: list[np.ndarray], width_cm: float, amount: float, blur_cm: float, core=255
+        self,
+        curves: list[np.ndarray],
+        width_cm: float,
+        amount: float,
+        blur_cm: float,
+        core: float = 255,
     ) -> np.ndarray:
         """Add lines of one width; `core` below 255 leaves their edges brighter, as bones have."""
         mask = np.zeros((_ART_PX, _ART_PX), np.uint8)
@@ -261,11 +270,12 @@ def _abdomen(body: Anatomy) -> np.ndarray:
     return np.array([*smooth(top), (20, 26), (-20, 26)])
 
 
-def _ellipse(centre, axes: tuple[float, float], degrees: float = 0.0) -> np.ndarray:
+def _ellipse(centre: Any, axes: tuple[float, float], degrees: float = 0.0) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     flat = np.column_stack([axes[0] * np.cos(angle), axes[1] * np.sin(angle)])
     turn = np.deg2rad(degrees)
-    return flat @ [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]] + centre
+    rotation = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    return np.asarray(flat @ rotation + centre)
 
 
 def _heart(body: Anatomy) -> np.ndarray:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -144,7 +145,7 @@ def _between(rng: np.random.Generator, *ranges: tuple[float, float]) -> float:
     return float(rng.uniform(low + _CLEAR_OF_LIMITS, high - _CLEAR_OF_LIMITS))
 
 
-def _wobbled(points: list, rng: np.random.Generator, sigma: float) -> np.ndarray:
+def _wobbled(points: list[Any], rng: np.random.Generator, sigma: float) -> np.ndarray:
     """Points moved a little, but for the last one: no two tubes lie alike."""
     knots = np.array(points, float)
     knots[:-1] += rng.normal(0, sigma, (len(knots) - 1, 2))
@@ -262,7 +263,7 @@ def _entry(rng: np.random.Generator, names: tuple[str, ...] = tuple(_ENTRIES)) -
     return names[rng.choice(len(names), p=weights / weights.sum())]
 
 
-def _to_the_cava(entry: str, body: Anatomy) -> list:
+def _to_the_cava(entry: str, body: Anatomy) -> list[Any]:
     """Knots from the skin to just before the confluence of the brachiocephalic veins."""
     side = -1 if entry.startswith("right") else 1
     y = body.clavicle_y
@@ -315,7 +316,7 @@ def _swan_ganz(body: Anatomy, rng: np.random.Generator) -> np.ndarray:
     """Through the right atrium and ventricle up into a pulmonary artery."""
     entry = _entry(rng, ("right jugular", "left jugular", "right subclavian"))
     cavo_x, cavo_y = body.cavoatrial
-    loop: list = [(cavo_x + 0.3, cavo_y + 3.2), (cavo_x + 2.3, cavo_y + rng.uniform(5.2, 6.2))]
+    loop: list[Any] = [(cavo_x + 0.3, cavo_y + 3.2), (cavo_x + 2.3, cavo_y + rng.uniform(5.2, 6.2))]
     loop += [(cavo_x + 5.2, cavo_y + 4.6), (cavo_x + 5.8, cavo_y + 1.4)]
     loop += [(body.carina[0] + 1.6, body.carina[1] + 2.0)]
     if rng.random() < 0.75:
@@ -415,4 +416,5 @@ def _draw_wires(film: Film, rng: np.random.Generator) -> None:
 def outline(tube: Tube, view: View) -> list[list[int]]:
     """The tube as annotated: [x, y] in whole pixels, cut to what the film shows."""
     shown = tube.course[view.inside(tube.course, margin_cm=_BEYOND_FILM)]
-    return np.round(view.to_pixels(shown)).astype(int).tolist()
+    pixels: list[list[int]] = np.round(view.to_pixels(shown)).astype(int).tolist()
+    return pixels

@@ -126,7 +126,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ConfigError(
             f"{path}: holds more than tensors ({type(error).__name__}); save it as .safetensors"
         ) from None
-    return weights.get("state_dict", weights)
+    tensors: dict[str, Tensor] = weights.get("state_dict", weights)
+    return tensors
 
 
 def _as_names(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

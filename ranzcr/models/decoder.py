@@ -39,7 +39,8 @@ class MaskDecoder(nn.Module):
         for block, skip in zip(self.blocks, finer, strict=True):
             current = F.interpolate(current, size=skip.shape[2:], mode="nearest")
             current = block(torch.cat([current, skip], dim=1))
-        return self.masks(current)
+        masks: Tensor = self.masks(current)
+        return masks
 
 
 def _block(width_in: int, width_out: int) -> nn.Module:

@@ -65,7 +65,8 @@ class PoolHead(nn.Module):
         self.linear = nn.Linear(pooled, num_labels)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        return self.linear(self.dropout(self.pool(features_BCHW)))
+        logits_BL: Tensor = self.linear(self.dropout(self.pool(features_BCHW)))
+        return logits_BL
 
 
 class AveragePool(nn.Module):
@@ -153,7 +154,8 @@ class SpatialAttention(nn.Module):
         self.weigh = nn.Sequential(*layers, *_conv_norm(widths[-1], 1), nn.Sigmoid())
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        return features_BCHW * self.weigh(features_BCHW)
+        weights: Tensor = self.weigh(features_BCHW)
+        return features_BCHW * weights
 
 
 class SpatialGate(nn.Module):

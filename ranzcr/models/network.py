@@ -67,11 +67,13 @@ class Network(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
+        logits_BL: Tensor = self.head(self.features(images))
+        return logits_BL
 
     def features(self, images: Tensor) -> Tensor:
         """The (B, C, H, W) map that the head pools: what distillation compares."""
-        return self.gate(self.backbone(self.normalise(images)))
+        features_BCHW: Tensor = self.gate(self.backbone(self.normalise(images)))
+        return features_BCHW
 
     def outputs(self, images: Tensor) -> Outputs:
         """Logits with the feature map, and the masks where there is a decoder."""

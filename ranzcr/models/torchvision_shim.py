@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,19 +21,22 @@ def install() -> None:
     """Define torchvision's missing operators, only where its own extension cannot load."""
     if _defined or _extension_loads():
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    untyped: Any = torch.library
+    library = untyped.Library("torchvision", "FRAGMENT")
     for name in _OPERATORS:
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        library.define(schema)
     _defined.append(library)
 
 
 def _extension_loads() -> bool:
+    operators: Any = torch.ops
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # nothing to mend
+        return True  # nothing to fix
     for extension in Path(spec.origin).parent.glob("_C*"):
         try:
-            torch.ops.load_library(str(extension))
+            operators.load_library(str(extension))
         except OSError:
             return False
     return hasattr(torch.ops.torchvision, "nms")

@@ -78,10 +78,15 @@ def run(
         if not _is_done(source, out, options):
             with replacing(out) as beside:
                 _build(source, beside, options)
-    described = dataset.read_description(out)
-    splits = {split: described["counts"][split] for split in dataset.SPLITS}
-    more = {name: described[name] for name in ("skipped", "joined")}
-    return PrepareResult(out, described["digest"], **splits, **more)
+    description = dataset.DatasetDescription.read(out)
+    splits = {split: description.counts[split] for split in dataset.SPLITS}
+    return PrepareResult(
+        out,
+        description.digest,
+        **splits,
+        skipped=description.skipped,
+        joined=description.joined,
+    )
 
 
 @contextmanager
@@ -152,7 +157,7 @@ def _is_done(source: Competition, out: Path, options: _Options) -> bool:
         return False
     try:
         dataset.Dataset.open(out)
-        stored = dataset.read_description(out).get("input")
+        stored = dataset.DatasetDescription.read(out).input
     except DataError:
         return False
     files = [source.path / file for file in source.studies["file"] if file]

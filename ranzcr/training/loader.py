@@ -44,7 +44,7 @@ class Loaders:
     rank: int = 0
     world: int = 1
 
-    def train(self) -> DataLoader:
+    def train(self) -> DataLoader[Batch]:
         """Augmented and shuffled; a last batch that is not full is left out, unless alone."""
         experiment, leg = self.experiment, self.leg
         images = BatchMaker(
@@ -60,7 +60,7 @@ class Loaders:
         sampler = EpochSampler(len(images), images.seed, self.rank, self.world)
         return self._loader(images, sampler, drop_last=len(sampler) > experiment.data.batch_size)
 
-    def valid(self) -> DataLoader | None:
+    def valid(self) -> DataLoader[Batch] | None:
         """Every row of the fold, plain but resized; None where there is no row."""
         leg = self.leg
         if not len(leg.valid_rows):
@@ -76,7 +76,9 @@ class Loaders:
         sampler = EpochSampler(len(images), None, self.rank, self.world)
         return self._loader(images, sampler, drop_last=False)
 
-    def _loader(self, images: BatchMaker, sampler: EpochSampler, *, drop_last: bool) -> DataLoader:
+    def _loader(
+        self, images: BatchMaker, sampler: EpochSampler, *, drop_last: bool
+    ) -> DataLoader[Batch]:
         workers = self.experiment.data.workers
         return DataLoader(
             images,
@@ -120,7 +122,7 @@ class EpochSampler(Sampler[Key]):
         return iter([(self.epoch, position) for position in share.tolist()])
 
 
-class BatchMaker(torch.utils.data.Dataset):
+class BatchMaker(torch.utils.data.Dataset[Batch]):
     """Whole batches of chosen rows; what is random about an image follows from its key and row."""
 
     def __init__(

@@ -64,7 +64,7 @@ class PhaseModule(L.LightningModule):
 
     def _loss(self, batch: Batch) -> Tensor:
         outputs = self.network.outputs(batch.images)
-        loss = self._label_loss(outputs.logits_BL, batch.targets_BL)
+        loss: Tensor = self._label_loss(outputs.logits_BL, batch.targets_BL)
         for teacher in self._teacher:
             assert batch.drawn is not None
             with torch.no_grad():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim._param_groups import param_groups_weight_decay
 from timm.utils.agc import adaptive_clip_grad
 
 from ranzcr.config import Phase, TrainingConfig
@@ -50,4 +51,5 @@ def clip_adaptively(network: Network, factor: float) -> None:
     """
     last = {id(parameter) for parameter in network.head.parameters()}
     clipped = [parameter for parameter in network.parameters() if id(parameter) not in last]
-    adaptive_clip_grad(clipped, clip_factor=factor)
+    clip: Any = adaptive_clip_grad  # untyped
+    clip(clipped, clip_factor=factor)

@@ -91,11 +91,11 @@ def _leg(
 def _candidates(phase: Phase, dataset: Dataset, fold: int) -> np.ndarray:
     """The rows a phase may learn from, whether or not they have soft labels."""
     train = dataset.rows("train")
-    others = train[dataset.table["fold"].to_numpy()[train] != fold]
+    others: np.ndarray = train[dataset.table["fold"].to_numpy()[train] != fold]
     if phase.rows == "train":
         return others
     if phase.rows == "annotated":
-        return others[_annotated(dataset, others)]
+        return np.asarray(others[_annotated(dataset, others)])
     if phase.rows == "external":
         return dataset.rows("external")
     return np.concatenate([others, dataset.rows("test"), dataset.rows("external")])
@@ -104,8 +104,8 @@ def _candidates(phase: Phase, dataset: Dataset, fold: int) -> np.ndarray:
 def _valid_rows(phase: Phase, dataset: Dataset, fold: int) -> np.ndarray:
     """The fold's rows; a phase that sees drawn lines is judged where there are lines to draw."""
     train = dataset.rows("train")
-    own = train[dataset.table["fold"].to_numpy()[train] == fold]
-    return own[_annotated(dataset, own)] if phase.drawn else own
+    held_out: np.ndarray = train[dataset.table["fold"].to_numpy()[train] == fold]
+    return held_out[_annotated(dataset, held_out)] if phase.drawn else held_out
 
 
 def _annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
