@@ -1,6 +1,6 @@
-"""Experiments: typed, frozen, one YAML each, a typo is an error with the right name in it.
+"""Experiments: typed, frozen, one YAML each.
 
-An experiment says everything that decides one trained model but the data. `load` reads it from
+An experiment holds everything that decides one trained model except the data. `load` reads it from
 `ranzcr/experiments/<name>.yaml` or from any YAML file, follows its `extends:` and applies dotted
 overrides such as `data.batch_size=8`.
 """
@@ -36,7 +36,7 @@ class ModelConfig(Settings):
     """A timm backbone -> feature map -> head -> one logit per label."""
 
     backbone: str = "resnet18d"  # a timm model name
-    pretrained: bool = False  # weights from timm's hub, or from `weights` where that is given
+    pretrained: bool = False  # weights from timm's hub, or from `weights` if set
     weights: str | None = None  # a local .safetensors or .pth file with the backbone's weights
     in_channels: Literal[1, 3] = 1
     head: Head = "gap"  # global average, global max, GeM, average + max, attention per label family
@@ -49,7 +49,7 @@ class ModelConfig(Settings):
 
 
 class DataConfig(Settings):
-    """What one batch is."""
+    """One batch."""
 
     image_size: int = pydantic.Field(512, ge=32)  # pixels per side
     batch_size: int = pydantic.Field(16, ge=1)  # images per optimiser step and device
@@ -76,7 +76,7 @@ class Phase(Settings):
     drawn: bool = False
     distill: str | None = None
     start: Literal["previous", "fresh"] = "previous"  # weights this phase begins with
-    image_size: int | None = None  # data.image_size where None
+    image_size: int | None = None  # data.image_size if None
     min_soft: float = pydantic.Field(0.0, ge=0, le=1)  # drop soft rows with no label above this
     sharpen: float | None = pydantic.Field(None, gt=0)  # temperature T applied to soft labels
 
@@ -130,7 +130,7 @@ class TrainingConfig(Settings):
 
 
 class Experiment(Settings):
-    """Everything that decides one trained model but the data."""
+    """Everything that decides one trained model except the data."""
 
     name: str
     about: str = ""  # one line for the journal

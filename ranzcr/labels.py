@@ -21,13 +21,13 @@ class LabelSchema:
     def from_columns(cls, columns: Iterable[str], *, where: str = "train.csv") -> LabelSchema:
         """The labels are a table's columns other than the UID and the patient, in file order.
 
-        Raises DataError where there is no such column.
+        Raises DataError if there is no such column.
         """
-        found = list(columns)
-        names = tuple(column for column in found if column not in (UID, PATIENT))
+        columns = list(columns)
+        names = tuple(column for column in columns if column not in (UID, PATIENT))
         if not names:
             raise DataError(
-                f"{where}: no label column; found {', '.join(found) or 'nothing'}. "
+                f"{where}: no label column; found {', '.join(columns) or 'nothing'}. "
                 f"Expected {UID}, one column per label, {PATIENT}."
             )
         return cls(names)
@@ -36,8 +36,8 @@ class LabelSchema:
     def families(self) -> dict[str, tuple[int, ...]]:
         """Family -> positions of its labels. The family is the text before " - ".
 
-        "ETT - Abnormal" is of family "ETT"; a label without " - " is a family of its own, but for
-        a Swan-Ganz label, which is named "Swan Ganz" as the competition's papers name it.
+        "ETT - Abnormal" is of family "ETT"; a label without " - " is a family of its own, except
+        a Swan-Ganz label, whose family is "Swan Ganz" as in the competition's papers.
         """
         grouped: dict[str, list[int]] = {}
         for position, name in enumerate(self.names):
@@ -49,6 +49,6 @@ class LabelSchema:
 
 
 def family_of(label: str) -> str:
-    """The device a label speaks of: "CVC - Normal" -> "CVC"."""
+    """Return the device of a label: "CVC - Normal" -> "CVC"."""
     head = label.split(" - ")[0]
     return "Swan Ganz" if head.startswith("Swan Ganz") else head

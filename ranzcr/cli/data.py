@@ -1,4 +1,4 @@
-"""`ranzcr data ...`: what comes before a data set, and what to look at in one."""
+"""`ranzcr data ...`: phantoms, folds and the audit of a data set."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def audit(
 ) -> None:
     """Look for leaks: patients and X-rays that a fold trains on and is scored on.
 
-    Exit code 2 where there is one; a warning is none.
+    Exit code 2 if there is a leak; a warning does not count.
 
     Example: ranzcr data audit dataset
     """

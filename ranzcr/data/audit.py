@@ -1,8 +1,8 @@
-"""Looks for leaks in a prepared data set: what a fold is scored on must not be in its training.
+"""Look for leaks in a prepared data set: what a fold is scored on must not be in its training.
 
 A model of fold k trains on the train studies of the other folds and, with soft labels, on every
-test and external study. So those that are not train stand together here, as one more fold that all
-models train on, and a leak is a patient or an image that stands in two folds.
+test and external study. So those that are not train count as one more fold that all models train
+on, and a leak is a patient or an image that occurs in two folds.
 
 `prepare` deals patients who share a train X-ray into one fold (see ranzcr.data.twins), so twins of
 train images are found here where they are test or external.
@@ -23,7 +23,7 @@ from ranzcr.labels import PATIENT, UID
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, all cases of it together."""
+    """All cases that one check found."""
 
     check: str
     leak: bool  # False: a warning
@@ -44,7 +44,7 @@ class AuditReport:
 
     @property
     def clean(self) -> bool:
-        """Whether there is no leak; warnings do not count."""
+        """Return whether there is no leak; warnings do not count."""
         return not self.leaks
 
     @property
@@ -165,7 +165,7 @@ def _alike(images: np.ndarray, rows: pd.DataFrame) -> tuple[np.ndarray, list[int
 
 
 def _in_two_folds(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows whose `key` stands in more than one fold."""
+    """Return the rows whose `key` occurs in more than one fold."""
     return rows[rows.groupby(key)["fold"].transform("nunique") > 1]
 
 

@@ -164,7 +164,7 @@ def _library() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
 
-    # It calls PiecewiseAffine slow, which `_piecewise_affine` mends, and prefers other names.
+    # It calls PiecewiseAffine slow, which `_piecewise_affine` fixes, and prefers other names.
     warnings.filterwarnings("ignore", module=r"albumentations\.")
     return albumentations
 

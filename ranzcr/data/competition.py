@@ -65,8 +65,8 @@ class Competition:
 def read(path: Path | str) -> Competition:
     """Read and check a competition folder.
 
-    A missing image is no error here: see `Competition.missing`. Raises DataError for anything else
-    that is not as the module says.
+    A missing image is not an error here: see `Competition.missing`. Raises DataError for any other
+    difference from the module's description.
     """
     path = Path(path)
     if not path.is_dir():
@@ -89,7 +89,7 @@ def read(path: Path | str) -> Competition:
 def read_train(csv: Path | str) -> tuple[LabelSchema, pd.DataFrame]:
     """The labels of a train.csv and its rows: UID str, int8 labels, PatientID str.
 
-    Raises DataError where a column is missing, a UID is repeated, a label is neither 0 nor 1, or a
+    Raises DataError if a column is missing, a UID is repeated, a label is neither 0 nor 1, or a
     patient has no id.
     """
     csv = Path(csv)
@@ -114,7 +114,7 @@ def read_train(csv: Path | str) -> tuple[LabelSchema, pd.DataFrame]:
 def find_images(folder: Path) -> dict[str, str]:
     """UID -> file name of the images in a folder, sorted by UID.
 
-    Raises DataError where two files are of the same study.
+    Raises DataError if two files are of the same study.
     """
     found: dict[str, str] = {}
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
@@ -167,7 +167,7 @@ def _zero_or_one(csv: Path, table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def read_corrections(csv: Path, schema: LabelSchema, train: pd.DataFrame) -> pd.DataFrame:
-    """UID, label and new_label of each known label error; empty where there is no file."""
+    """UID, label and new_label of each known label error; empty without a file."""
     if not csv.is_file():
         return pd.DataFrame(columns=[UID, "label", "new_label"])
     table = _read_csv(csv, (UID, "label", "new_label"))
@@ -271,7 +271,7 @@ def _unlabelled(
 
 
 def _files_of(folder: Path, uids: pd.Series) -> list[str]:
-    """The path of each study's image within the competition folder; "" where there is none."""
+    """The path of each study's image within the competition folder; "" if it has none."""
     found = find_images(folder)
     return [f"{folder.name}/{found[uid]}" if uid in found else "" for uid in uids]
 

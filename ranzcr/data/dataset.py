@@ -218,5 +218,5 @@ def _refuse_other_shape(path: Path, images: np.ndarray, expected: tuple[int, ...
 def _refuse_other_table(path: Path, table: pd.DataFrame, schema: LabelSchema, rows: int) -> None:
     missing = [name for name in (*COLUMNS, *schema.names) if name not in table.columns]
     if missing or len(table) != rows:
-        found = f"missing {', '.join(missing)}" if missing else f"{len(table)} rows for {rows}"
-        raise DataError(f"{path / 'table.parquet'}: {found}; prepare the data set again")
+        problem = f"missing {', '.join(missing)}" if missing else f"{len(table)} rows for {rows}"
+        raise DataError(f"{path / 'table.parquet'}: {problem}; prepare the data set again")

@@ -32,7 +32,7 @@ def assign_folds(labels: np.ndarray, patients: np.ndarray, folds: int, seed: int
         folds: K >= 2.
         seed: orders patients of equal weight.
 
-    Returns (N,) int8, 0 to K - 1. Raises ConfigError where there are fewer patients than folds.
+    Returns (N,) int8, 0 to K - 1. Raises ConfigError if there are fewer patients than folds.
     """
     ids, patient_of_row = np.unique(patients, return_inverse=True)
     _refuse_too_few(len(ids), folds)

@@ -107,7 +107,7 @@ def _check(*, studies: int, size: int, seed: int, workers: int | None) -> None:
 
 
 def _already_there(out: Path, made_of: dict[str, int]) -> bool:
-    """Whether `out` holds these phantoms; OutputError where it holds what must not be replaced."""
+    """Return whether `out` holds these phantoms. Raises OutputError if it holds other files."""
     if not out.exists():
         return False
     if not out.is_dir():

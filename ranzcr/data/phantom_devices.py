@@ -389,7 +389,7 @@ def draw(tube: Tube, film: Film, rng: np.random.Generator) -> None:
 
 
 def draw_distractors(film: Film, body: Anatomy, rng: np.random.Generator) -> None:
-    """What lies on patients without a label of its own: ECG wires and chest drains."""
+    """Objects without a label of their own: ECG wires and chest drains."""
     if rng.random() < WIRES_SHARE:
         _draw_wires(film, rng)
     if rng.random() < DRAIN_SHARE:

@@ -1,4 +1,4 @@
-"""What the studies of a phantom competition shall be: whose they are and which labels they have.
+"""Plan the studies of a phantom competition: their patients and labels.
 
 Labels come near the competition's prevalences and near the way they go together; rare ones are
 raised so that every fold of a small folder has positives, and are spread over patients.
@@ -34,7 +34,7 @@ Rows = dict[str, np.ndarray]  # label -> numbers of the studies that shall have 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What one study shall be before it is drawn."""
+    """The plan of one study before it is drawn."""
 
     uid: str
     patient: str
@@ -93,7 +93,7 @@ def _deal_patients(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def demand(count: int) -> dict[str, int]:
-    """How many of `count` studies shall have each label, in label order."""
+    """Return how many of `count` studies get each label, in label order."""
     least = max(RARE_STUDIES, round(RARE_SHARE * count)) if count >= 24 else max(1, count // 6)
     shares = np.array(_REAL_POSITIVES) / _REAL_ROWS
     wanted = np.clip(np.round(shares * count), least, count).astype(int)

@@ -1,4 +1,4 @@
-"""Where a competition folder comes from: a folder, an S3 bucket, Kaggle."""
+"""Fetch a competition folder from another folder, an S3 bucket or Kaggle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fetch(source: str, out: Path) -> None:
         source: a folder, s3://bucket/prefix or kaggle:COMPETITION. What is not of a competition
             folder's layout is left behind.
 
-    Raises DataError where there is no such source or it holds no train.csv or no train images.
+    Raises DataError if the source does not exist or has no train.csv or no train images.
     """
     if source.startswith("s3://"):
         _from_s3(source, out, belongs)
@@ -48,7 +48,7 @@ def fetch_images(source: str, out: Path) -> None:
     Args:
         source: a folder or s3://bucket/prefix.
 
-    Raises DataError where there is no such source or no image in it.
+    Raises DataError if the source does not exist or has no image.
     """
     if source.startswith("s3://"):
         _from_s3(source, out, lambda name: "/" not in name and is_image(name))
@@ -66,9 +66,9 @@ def add_external(given: str, out: Path) -> None:
 
     Args:
         given: "path" or "name=path". The patients of its images are read from path/patients.csv
-            or path.csv (StudyInstanceUID, PatientID), where there is one.
+            or path.csv (StudyInstanceUID, PatientID), if there is one.
 
-    Raises DataError where there is no such folder or no image in it.
+    Raises DataError if the folder does not exist or has no image.
     """
     name, equals, path = given.partition("=")
     folder = Path(path if equals else given)
@@ -142,9 +142,9 @@ def _from_kaggle(competition: str, out: Path) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     archives = sorted(downloads.glob("*.zip"))
     if done.returncode or not archives:
-        said = " ".join(done.stdout.split())[-200:]
+        message = " ".join(done.stdout.split())[-200:]
         raise DataError(
-            f"kaggle:{competition}: kaggle says: {said}; accept its rules, check the token"
+            f"kaggle:{competition}: kaggle says: {message}; accept its rules, check the token"
         )
     for archive in archives:
         _extract(archive, out)
@@ -159,7 +159,7 @@ def _extract(archive: Path, out: Path) -> None:
 
 
 def belongs(name: str) -> bool:
-    """Whether a relative path is of a competition folder's layout."""
+    """Return whether a relative path belongs to a competition folder."""
     parts = name.split("/")
     if ".." in parts or "" in parts:
         return False

@@ -1,4 +1,4 @@
-"""Finds twins: one X-ray that stands twice in a data set, under two UIDs.
+"""Find twins: one X-ray that occurs twice in a data set, under two UIDs.
 
 Twins are equal image files or near-duplicates: one X-ray encoded again, resized, with another grey
 curve. X-rays of different people look alike, so fine structure alone is compared: a thumbnail of
@@ -10,7 +10,7 @@ Measured on 116 real X-rays and 2,000 phantoms (benchmarks/audit.py):
     a real X-ray and its JPEG of quality 30, half size, or with noise of 8 grey levels    from 0.97
     a real X-ray and itself with gamma 0.7 or 1.5                                         from 0.95
 
-LIKENESS stands between. Two phantoms of one patient share their anatomy and reach 0.97, so twins
+LIKENESS is between them. Two phantoms of one patient share their anatomy and reach 0.97, so twins
 are looked for between groups (patients, folds) alone. Not found: an X-ray that was cropped (2 %
 leave 0.38), turned, mirrored, or equalised locally (0.91).
 """
@@ -78,15 +78,15 @@ def near_duplicates(
 
 def thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(n, SIDE * SIDE) float32 of norm 1, so that a product is a correlation; 0 where flat."""
-    made = np.zeros((len(rows), SIDE, SIDE), np.float32)
-    for thumbnail, row in zip(made, track(rows, "Making thumbnails"), strict=True):
+    details = np.zeros((len(rows), SIDE, SIDE), np.float32)
+    for thumbnail, row in zip(details, track(rows, "Making thumbnails"), strict=True):
         small = cv2.resize(images[row], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         detail = small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1.0)
         detail -= detail.mean()
         norm = np.linalg.norm(detail)
         if norm > SIDE / 100:  # less than a hundredth of a grey level is rounding
             thumbnail[:] = detail / norm
-    return made.reshape(len(rows), -1)
+    return details.reshape(len(rows), -1)
 
 
 def _join(groups: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -120,8 +120,8 @@ class FamilyAttentionHead(nn.Module):
             _family_head(channels, len(family), dropout) for family in positions
         )
         self.order: Tensor
-        given = torch.tensor([position for family in positions for position in family])
-        self.register_buffer("order", given.argsort(), persistent=False)
+        positions_L = torch.tensor([position for family in positions for position in family])
+        self.register_buffer("order", positions_L.argsort(), persistent=False)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         logits_BL = torch.cat([head(features_BCHW) for head in self.heads], dim=1)

@@ -17,7 +17,7 @@ from ranzcr.models.decoder import MaskDecoder
 
 
 class Outputs(NamedTuple):
-    """All that a network says about a batch."""
+    """The outputs of a network for a batch."""
 
     logits_BL: Tensor
     features_BCHW: Tensor
@@ -35,8 +35,8 @@ class Normalise(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        found = images.shape[1] if images.ndim == 4 else None
-        if found not in (1, self.channels):
+        channels = images.shape[1] if images.ndim == 4 else None
+        if channels not in (1, self.channels):
             expected = "1" if self.channels == 1 else f"1 or {self.channels}"
             raise ValueError(
                 f"images are {tuple(images.shape)}, expected (B, {expected}, S, S); "
@@ -76,7 +76,7 @@ class Network(nn.Module):
         return features_BCHW
 
     def outputs(self, images: Tensor) -> Outputs:
-        """Logits with the feature map, and the masks where there is a decoder."""
+        """Return logits and the feature map, and masks if there is a decoder."""
         if self.decoder is None:
             features_BCHW, masks_BFHW = self.features(images), None
         else:

@@ -1,4 +1,4 @@
-"""What happens around a phase's steps: averaged weights, validation, log, resumption."""
+"""Callbacks of a phase: averaged weights, validation, log, saved state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MovingAverage(WeightAveraging):
 class Validation(L.Callback):
     """Scores the fold after every epoch; with `patience`, keeps the best epoch and stops early.
 
-    It stands before MovingAverage among the callbacks: when it scores and keeps, the averaged
+    It comes before MovingAverage in the list of callbacks: when it scores and keeps, the averaged
     weights are still in place.
     """
 
@@ -105,7 +105,7 @@ class Validation(L.Callback):
 
 
 class EpochLog(L.Callback):
-    """Notes every epoch in the run's state, tells `on_epoch`, and prints a line to stderr."""
+    """Notes every epoch in the run's state, calls `on_epoch`, and prints a line to stderr."""
 
     def __init__(
         self,

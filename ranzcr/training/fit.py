@@ -60,7 +60,7 @@ def fit(
         soft_labels: folder made by `ranzcr pseudo`, for phases that learn from soft labels.
         resume: folder of the run's state, written after every epoch. A state found there is gone
             on with, and the result is that of a run that was never stopped.
-        devices: GPUs, or processes where there is none; of each node where torchrun started us.
+        devices: GPUs of each node, or processes without a GPU.
         on_epoch: called with each entry of the history.
 
     Raises ConfigError for a recipe that does not fit the data, RanzcrError for a loss that is not
@@ -99,7 +99,7 @@ def fit(
 
 
 def _count_nodes(devices: int) -> int:
-    """How many nodes torchrun trains on; 1 where it did not start us."""
+    """Return the number of nodes that torchrun trains on; 1 without torchrun."""
     if not torch.distributed.is_torchelastic_launched():
         return 1
     processes = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -113,7 +113,7 @@ def _count_nodes(devices: int) -> int:
 
 @dataclass
 class _Run:
-    """What all phases of one run share."""
+    """The state that all phases of one run share."""
 
     experiment: Experiment
     dataset: Dataset
@@ -126,7 +126,7 @@ class _Run:
     is_main: bool = True
 
     def train(self, leg: Leg, checkpoint: Path | None) -> None:
-        """Train one phase, from `checkpoint` where it was stopped amid it, and note its end."""
+        """Train one phase, resuming from `checkpoint` if there is one, and note its end."""
         network = self._network_for(leg)
         module = PhaseModule(network, self.experiment, leg, self._teacher_of(leg))
         validation = Validation(leg.valid_targets, self.experiment.training.early_stopping)

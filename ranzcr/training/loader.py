@@ -61,7 +61,7 @@ class Loaders:
         return self._loader(images, sampler, drop_last=len(sampler) > experiment.data.batch_size)
 
     def valid(self) -> DataLoader[Batch] | None:
-        """Every row of the fold, plain but resized; None where there is no row."""
+        """Every row of the fold, only resized; None without rows."""
         leg = self.leg
         if not len(leg.valid_rows):
             return None

@@ -16,7 +16,7 @@ _WARMUP_START = 0.01  # of the phase's learning rate
 
 
 def learning_rate_scale(training: TrainingConfig, images_per_step: int) -> float:
-    """What a phase's learning rate is multiplied by: linear in the images of one step."""
+    """Return the factor of a phase's learning rate: linear in the images of one step."""
     return images_per_step / training.lr_batch if training.lr_batch else 1.0
 
 

@@ -27,7 +27,7 @@ class Leg:
     image_size: int
     rows_R: np.ndarray  # positions in the data set's table; none of the fold's own
     targets_RL: np.ndarray  # float32, 0 to 1
-    valid_rows: np.ndarray  # rows of the fold; empty where there is nothing to validate on
+    valid_rows: np.ndarray  # rows of the fold; empty if there is nothing to validate on
     valid_targets: np.ndarray  # float32, 0 or 1
 
 
@@ -102,14 +102,14 @@ def _candidates(phase: Phase, dataset: Dataset, fold: int) -> np.ndarray:
 
 
 def _valid_rows(phase: Phase, dataset: Dataset, fold: int) -> np.ndarray:
-    """The fold's rows; a phase that sees drawn lines is judged where there are lines to draw."""
+    """Return the fold's rows; for a phase that sees drawn lines, those with annotations."""
     train = dataset.rows("train")
     held_out: np.ndarray = train[dataset.table["fold"].to_numpy()[train] == fold]
     return held_out[_annotated(dataset, held_out)] if phase.drawn else held_out
 
 
 def _annotated(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Whether each row has annotations, as bools."""
+    """Return whether each row has annotations, as bools."""
     return dataset.table[UID].iloc[rows].isin(dataset.annotations[UID]).to_numpy()
 
 
@@ -126,7 +126,7 @@ def _lacking(phase: Phase) -> str:
 def read_soft_labels(
     folder: Path, dataset: Dataset, *, fold: int, teachers: Sequence[str] = ()
 ) -> np.ndarray:
-    """What a student of `fold` may learn from: (N, L) float32, NaN where a row has none.
+    """Return the soft labels for a student of `fold`: (N, L) float32, NaN if a row has none.
 
     Raises DataError for soft labels of another data set or without one of the teachers.
     """

@@ -1,4 +1,4 @@
-"""Where a run is, in one file that is replaced whole: a killed run goes on from its last epoch."""
+"""The state of a run, in one file that is replaced as a whole: a killed run resumes from it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class RunState:
 
 
 def beside_in(folder: Path) -> Path:
-    """Where a state is written before it takes the place of the one before."""
+    """Return the path of a state that is being written, before it replaces the last one."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{NAME}.partial"
 
 
 def open_state(folder: Path | None, key: str) -> tuple[RunState, Path | None]:
-    """The state to go on from, and the Lightning checkpoint where it is amid a phase.
+    """Return the state to resume, and the Lightning checkpoint if a phase was interrupted.
 
-    Raises ConfigError where the folder is another run's, DataError where it is damaged.
+    Raises ConfigError if the folder belongs to another run, DataError if it is damaged.
     """
     if folder is None or not (folder / NAME).is_file():
         return RunState(key), None
