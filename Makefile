@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STUDIES ?= 600
-# Tests are spread over workers by file. Each has all libraries in memory, 2 GB: four at most.
+# Each worker runs whole files. It has all libraries in memory, 2 GB, so there are four at most.
 WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test test-services check images lock ui clean
+.PHONY: help setup demo test test-fast test-services check images lock ui clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,10 +25,13 @@ demo: setup  ## Phantoms, the whole pipeline, the journal
 	$(BIN)/ranzcr journal
 	@echo 'The champion: .venv/bin/ranzcr registry list. The pages: .venv/bin/ranzcr ui'
 
-test: setup  ## Everything that needs pip packages alone
+test-fast: setup  ## The tests that take under a minute together
+	$(BIN)/python -m pytest -m 'not service and not slow' $(WORKERS)
+
+test: setup  ## Every test that needs only pip packages
 	$(BIN)/python -m pytest -m 'not service' $(WORKERS) --no-loadscope-reorder
 
-test-services: setup  ## What needs real servers, started on loopback
+test-services: setup  ## The tests with real servers, started on loopback
 	$(BIN)/python -m pytest -m service $(WORKERS)
 
 check: setup  ## Lint, format and types, as pre-commit runs them
