@@ -1,7 +1,7 @@
-"""KFP's own MLflow plugin in front of kfp.local: the runs that a cluster would make, and no others.
+"""An emulator of KFP's MLflow plugin for kfp.local: it creates the same runs as on a cluster.
 
-Its three parts, as KFP's backend 2.17 has them, here around the calls of kfp.local that stand for
-them:
+The plugin has three parts in KFP's backend 2.17. Here they wrap the calls of kfp.local that do the
+same work:
 
     API server  a run for the pipeline run; at its end, open runs below it end with it.
     driver      a run for each task below the run of its DAG. A DAG (loop, sub-pipeline, condition)
@@ -10,10 +10,10 @@ them:
                 ends at once. A task's process gets MLFLOW_RUN_ID, MLFLOW_TRACKING_URI and
                 MLFLOW_EXPERIMENT_ID.
     launcher    at the end of each attempt: ONE batch of the task's inputs as params (JSON, so a
-                text is in quotes) and the values of its system.Metrics; what MLflow says against
-                it is only noted. Then the run's state.
+                text is in quotes) and the values of its system.Metrics; an error of MLflow is only
+                logged. Then the run's state.
 
-A condition that does not hold has a run on a cluster and none here: kfp.local does not tell.
+A condition that is false has a run on a cluster but not here: kfp.local does not report it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 
-PARENT = "mlflow.parentRunId"
+from ranzcr.tracking.names import Tag
+
 _ITERATION = re.compile(r"(.+)-iteration-\d+$")  # what kfp.local names them
 
 
@@ -55,20 +56,20 @@ class Plugin:
     def __init__(self, uri: str, experiment: str) -> None:
         self.uri = uri
         self.client = MlflowClient(uri)
-        self.refused: list[str] = []  # what MLflow said against batches
-        known = self.client.get_experiment_by_name(experiment)
+        self.refused: list[str] = []  # MLflow's errors about batches
+        stored = self.client.get_experiment_by_name(experiment)
         self.experiment_id = (
-            known.experiment_id if known else self.client.create_experiment(experiment)
+            stored.experiment_id if stored else self.client.create_experiment(experiment)
         )
-        self._here = threading.local()  # .parent: id of the DAG's run; .task: the running _Task
+        self._thread = threading.local()  # .parent: id of the DAG's run; .task: the running _Task
         self._loops: dict[str, str] = {}  # name -> id of its run
 
     @contextmanager
     def pipeline_run(self, name: str) -> Iterator[str]:
-        """Within it kfp.local runs a pipeline as a cluster with the plugin would; its run's id."""
+        """Run pipelines in this block as a cluster with the plugin does; yield the run's id."""
         tags = {"kfp.pipeline_run_id": str(uuid.uuid4())}
         root = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        self._here.parent = root
+        self._thread.parent = root
         with self._around_kfp():
             try:
                 yield root
@@ -78,9 +79,11 @@ class Plugin:
         self._end_all(root, "FINISHED")
 
     def children(self, run_id: str) -> list[Any]:
-        """The runs directly below one, oldest first."""
-        found = self.client.search_runs([self.experiment_id], f"tags.`{PARENT}` = '{run_id}'")
-        return sorted(found, key=lambda run: run.info.start_time)
+        """Return the runs directly below a run, oldest first."""
+        runs = self.client.search_runs(
+            [self.experiment_id], f"tags.`{Tag.PARENT_RUN}` = '{run_id}'"
+        )
+        return sorted(runs, key=lambda run: run.info.start_time)
 
     def _end_all(self, run_id: str, state: str) -> None:
         for child in self.children(run_id):
@@ -102,69 +105,70 @@ class Plugin:
                 stack.enter_context(mock.patch.object(module, name, around))
             yield
 
-    def _loop(self, run: Callable, given: dict[str, Any]) -> Any:
-        name = given["task_spec"].task_info.name  # a loop has no other name on a cluster
-        self._loops[given["task_name"]] = self._start_dag(name, given)
-        return run(**given)
+    def _loop(self, run: Callable, call: dict[str, Any]) -> Any:
+        name = call["task_spec"].task_info.name  # a loop has no other name on a cluster
+        self._loops[call["task_name"]] = self._start_dag(name, call)
+        return run(**call)
 
-    def _dag_or_task(self, run: Callable, given: dict[str, Any]) -> Any:
-        """An iteration comes on a thread of kfp's, which knows nothing yet."""
-        spec = given["components"][given["task_spec"].component_ref.name]
+    def _dag_or_task(self, run: Callable, call: dict[str, Any]) -> Any:
+        """Run a DAG or a task; an iteration has a thread of its own, without a parent yet."""
+        spec = call["components"][call["task_spec"].component_ref.name]
         if spec.WhichOneof("implementation") != "dag":
-            return run(**given)
-        iteration = _ITERATION.match(given["task_name"])
-        before = getattr(self._here, "parent", None)
-        self._here.parent = (
-            self._loops[iteration[1]] if iteration else self._start_dag(given["task_name"], given)
+            return run(**call)
+        iteration = _ITERATION.match(call["task_name"])
+        previous = getattr(self._thread, "parent", None)
+        self._thread.parent = (
+            self._loops[iteration[1]] if iteration else self._start_dag(call["task_name"], call)
         )
         try:
-            return run(**given)
+            return run(**call)
         finally:
-            self._here.parent = before
+            self._thread.parent = previous
 
-    def _start_dag(self, name: str, given: Mapping[str, Any]) -> str:
-        """What a DAG's driver does: start its run, and end it."""
+    def _start_dag(self, name: str, call: Mapping[str, Any]) -> str:
+        """Do the work of a DAG's driver: start its run and end it."""
         run_id = self._start(name)
-        self._note(run_id, _inputs(given), {})
+        self._log(run_id, _inputs(call), {})
         self.client.set_terminated(run_id, "FINISHED")
         return run_id
 
-    def _container(self, run: Callable, given: dict[str, Any]) -> Any:
-        """What a container's driver does, with the launcher's part for what is cached."""
-        task = self._here.task = _Task(self._start(given["task_name"]))
-        outputs, state = run(**given)
+    def _container(self, run: Callable, call: dict[str, Any]) -> Any:
+        """Do the work of a container's driver, and for a cached task that of the launcher."""
+        task = self._thread.task = _Task(self._start(call["task_name"]))
+        outputs, state = run(**call)
         if not task.attempts:
-            self._finish(task.run_id, _inputs(given), outputs, state)
+            self._finish(task.run_id, _inputs(call), outputs, state)
         return outputs, state
 
-    def _attempt(self, run: Callable, given: dict[str, Any]) -> Any:
-        """One pod: the launcher runs the task's process, and tells how it went."""
-        task = self._here.task
+    def _attempt(self, run: Callable, call: dict[str, Any]) -> Any:
+        """Do the work of a pod: the launcher runs the task's process and logs its result."""
+        task = self._thread.task
         task.attempts += 1
         injected = {
             "MLFLOW_RUN_ID": task.run_id,
             "MLFLOW_TRACKING_URI": self.uri,
             "MLFLOW_EXPERIMENT_ID": self.experiment_id,
         }
-        executor = type(given["executor_spec"])()
-        executor.CopyFrom(given["executor_spec"])
+        executor = type(call["executor_spec"])()
+        executor.CopyFrom(call["executor_spec"])
         for name, value in injected.items():
             executor.container.env.add(name=name, value=value)
-        outputs, state = run(**{**given, "executor_spec": executor})
-        self._finish(task.run_id, given["arguments"], outputs, state)
+        outputs, state = run(**{**call, "executor_spec": executor})
+        self._finish(task.run_id, call["arguments"], outputs, state)
         return outputs, state
 
     def _start(self, name: str) -> str:
-        tags = {PARENT: self._here.parent}
+        tags = {Tag.PARENT_RUN: self._thread.parent}
         return self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
 
     def _finish(self, run_id: str, inputs: dict, outputs: dict, state: status.Status) -> None:
-        metrics = [made.metadata for made in outputs.values() if isinstance(made, dsl.Metrics)]
-        self._note(run_id, inputs, {name: one[name] for one in metrics for name in one})
+        logged = [output for output in outputs.values() if isinstance(output, dsl.Metrics)]
+        metrics = {k: v for output in logged for k, v in output.metadata.items()}
+        self._log(run_id, inputs, metrics)
         ended = RunStatus.FINISHED if state == status.Status.SUCCESS else RunStatus.FAILED
         self.client.set_terminated(run_id, RunStatus.to_string(ended))
 
-    def _note(self, run_id: str, inputs: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def _log(self, run_id: str, inputs: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         params = [
             Param(name, json.dumps(value, separators=(",", ":")))
             for name, value in inputs.items()
@@ -178,16 +182,16 @@ class Plugin:
 
 
 def _around(original: Callable, hook: Callable) -> Callable:
-    """A function of kfp's with a hook around it; all of them are called by keyword."""
+    """Return a function of kfp wrapped in a hook; kfp calls all of them by keyword."""
 
-    def around(**given: Any) -> Any:
-        return hook(original, given)
+    def around(**call: Any) -> Any:
+        return hook(original, call)
 
     return around
 
 
-def _inputs(given: Mapping[str, Any]) -> dict[str, Any]:
-    return OrchestratorUtils.make_task_arguments(given["task_spec"].inputs, given["io_store"])
+def _inputs(call: Mapping[str, Any]) -> dict[str, Any]:
+    return OrchestratorUtils.make_task_arguments(call["task_spec"].inputs, call["io_store"])
 
 
 def _is_artifact(value: Any) -> bool:
