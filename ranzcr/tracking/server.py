@@ -100,9 +100,10 @@ def get(
     if login is not None:
         credentials.username, credentials.password = (text or None for text in login)
         credentials.token = None
-    return http_request(
+    response: requests.Response = http_request(
         credentials, path, "GET", extra_headers=headers, raise_on_status=False, params=params
     )
+    return response
 
 
 def delete_experiment(client: MlflowClient, experiment: Experiment) -> None:
