@@ -9,7 +9,7 @@ def cores() -> int:
     """Return the cores that the process's affinity and the container's CPU limit leave us."""
     from joblib import cpu_count
 
-    return cpu_count()
+    return int(cpu_count())
 
 
 def threads() -> int:

@@ -29,6 +29,7 @@ class Competition(Settings):
     id: str  # the column that names an image: train/<id>.jpg
     group: str  # the column whose rows stay in one fold, such as the patient
     slug: str = ""  # on Kaggle
+    exclusive: tuple[str, ...] = ()  # label families of which a study has one label at most
     metric: Literal["macro_auc"] = "macro_auc"  # what training, blending and the gates compare
     labels: tuple[str, ...] = ()  # of generated data; other data have those of their train.csv
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ranzcr import competitions
 from ranzcr.data import twins
 from ranzcr.data.dataset import Dataset
 from ranzcr.labels import PATIENT, UID
@@ -35,7 +36,7 @@ class Finding:
 class AuditReport:
     """The findings, leaks first."""
 
-    studies: int  # how many were looked at
+    studies: int  # how many were checked
     findings: tuple[Finding, ...]
 
     @property
@@ -49,7 +50,7 @@ class AuditReport:
 
     @property
     def summary(self) -> str:
-        """One line: how much was looked at and every leak."""
+        """One line: the number of studies and every leak."""
         if not self.clean:
             return "; ".join(f"{leak.check}: {leak.text}" for leak in self.leaks)
         warnings = len(self.findings)
@@ -58,23 +59,23 @@ class AuditReport:
 
 
 def audit(dataset: Dataset) -> AuditReport:
-    """Look for leaks and for what makes scores unsure. Memory: 4 KB per study."""
+    """Look for leaks, and for problems that make scores unreliable. Memory: 4 KB per study."""
     table = dataset.table
     is_train = (table["split"] == "train").to_numpy()
     own_fold = is_train & table["fold"].between(0, dataset.folds - 1).to_numpy()
     fold = np.where(own_fold, table["fold"], -1)
     place = np.where(own_fold, "fold " + table["fold"].astype(str), table["split"])
     rows = table.assign(fold=fold, place=place).reset_index(drop=True)
-    found = [finding for check in _CHECKS for finding in check(dataset, rows)]
-    found.sort(key=lambda finding: not finding.leak)
-    return AuditReport(len(rows), tuple(found))
+    findings = [finding for check in _CHECKS for finding in check(dataset, rows)]
+    findings.sort(key=lambda finding: not finding.leak)
+    return AuditReport(len(rows), tuple(findings))
 
 
 def _repeated_uids(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     repeated = rows[rows[UID].duplicated(keep=False)]
     if len(repeated):
         uid = repeated[UID].iloc[0]
-        text = f"{UID} {_and_others(uid, repeated[UID].nunique())} stands more than once"
+        text = f"{UID} {_and_others(uid, repeated[UID].nunique())} occurs more than once"
         yield _finding("uids", f"{text} ({_places(repeated[repeated[UID] == uid])})", repeated)
 
 
@@ -82,7 +83,7 @@ def _split_patients(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     split = _in_two_folds(rows[rows[PATIENT] != ""], PATIENT)
     if len(split):
         patient = split[PATIENT].iloc[0]
-        text = f"{PATIENT} {_and_others(patient, split[PATIENT].nunique())} is not of one fold"
+        text = f"{PATIENT} {_and_others(patient, split[PATIENT].nunique())} is in several folds"
         yield _finding("patients", f"{text} ({_places(split[split[PATIENT] == patient])})", split)
 
 
@@ -91,22 +92,22 @@ def _copies(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     copies = _in_two_folds(rows, "sha256")
     if len(copies):
         first = copies[copies["sha256"] == copies["sha256"].iloc[0]]
-        text = f"{_names(first)} are one image file"
+        text = f"{_names(first)} are the same image file"
         yield _finding("copies", _and_more(text, copies["sha256"].nunique()), copies)
 
 
 def _near_duplicates(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     if dataset.image_size < twins.SIDE:
         text = (
-            f"not looked for: the image cache has {dataset.image_size} px a side, {twins.SIDE} are "
-            "needed; prepare a larger one"
+            f"not checked: the image cache has {dataset.image_size} px per side, not {twins.SIDE}; "
+            "prepare a larger one"
         )
         yield Finding("near-duplicates", False, text, ())
         return
     alike, pair, likeness = _alike(dataset.images, rows)
     if alike.any():
         text = (
-            f"{_names(rows.loc[pair])} are one X-ray (likeness {likeness:.3f}, the limit is "
+            f"{_names(rows.loc[pair])} are the same X-ray (likeness {likeness:.3f}, the limit is "
             f"{twins.LIKENESS})"
         )
         others = int(alike.sum()) - 2
@@ -123,15 +124,28 @@ def _contradictions(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     if len(wrong):
         first = wrong[wrong["sha256"] == wrong["sha256"].iloc[0]]
         label = names[int(differs.loc[first.index[0]].to_numpy().argmax())]
-        text = f"{_names(first)} are one image file, and do not agree on {label}"
+        text = f"{_names(first)} are the same image file with different labels for {label}"
         yield _finding("labels", _and_more(text, wrong["sha256"].nunique()), wrong, leak=False)
 
 
+def _exclusive_families(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+    """Studies with several labels of a family that allows one."""
+    for family in competitions.current().exclusive:
+        names = [dataset.schema.names[place] for place in dataset.schema.families.get(family, ())]
+        several = rows[(rows["split"] == "train") & ((rows[names] > 0).sum(axis=1) > 1)]
+        if len(several):
+            study = _and_others(several[UID].iloc[0], len(several))
+            text = f"train study {study} has several labels of {family}, which allows one"
+            yield _finding("labels", text, several, leak=False)
+
+
 def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
-    homeless = rows[(rows["split"] == "train") & (rows["fold"] < 0)]
-    if len(homeless):
-        text = f"train study {_and_others(homeless[UID].iloc[0], len(homeless))} is of no fold"
-        yield _finding("folds", text, homeless, leak=False)
+    without_fold = rows[(rows["split"] == "train") & (rows["fold"] < 0)]
+    if len(without_fold):
+        text = (
+            f"train study {_and_others(without_fold[UID].iloc[0], len(without_fold))} is in no fold"
+        )
+        yield _finding("folds", text, without_fold, leak=False)
     names = list(dataset.schema.names)
     positives = (rows[names] > 0).groupby(rows["fold"]).sum()
     without = np.argwhere(positives.reindex(range(dataset.folds), fill_value=0).to_numpy() == 0)
@@ -143,14 +157,14 @@ def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
 
 _CHECKS: tuple[Callable[[Dataset, pd.DataFrame], Iterator[Finding]], ...] = (
     *(_repeated_uids, _split_patients, _copies, _near_duplicates),
-    *(_contradictions, _uneven_folds),
+    *(_contradictions, _exclusive_families, _uneven_folds),
 )
 
 
 def _alike(images: np.ndarray, rows: pd.DataFrame) -> tuple[np.ndarray, list[int], float]:
-    """Which rows have a near-duplicate in another fold, the pair most alike, its likeness.
+    """Return which rows have a near-duplicate in another fold, the closest pair, its likeness.
 
-    Equal files are left out: `_copies` has them.
+    Equal files are left out, because `_copies` reports them.
     """
     fold, file = rows["fold"].to_numpy(), pd.factorize(rows["sha256"])[0]
     alike, best, pair = np.zeros(len(rows), bool), 0.0, [0, 0]

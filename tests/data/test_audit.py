@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -47,7 +48,7 @@ def change(prepared):
 
 
 def of_other_folds(dataset: Dataset) -> tuple[int, int]:
-    """Two train rows that are not of one fold."""
+    """Return two train rows of different folds."""
     fold = dataset.table["fold"].to_numpy()
     return int(np.argmax(fold == 0)), int(np.argmax(fold == 1))
 
@@ -64,7 +65,7 @@ def test_a_patient_in_two_folds_is_a_leak(prepared, change):
     dataset = change({(one, PATIENT): "p9", (other, PATIENT): "p9"})
     (leak,) = audit(dataset).leaks
     assert leak.check == "patients"
-    assert leak.text == f"{PATIENT} p9 is not of one fold (fold 0, fold 1)"
+    assert leak.text == f"{PATIENT} p9 is in several folds (fold 0, fold 1)"
     assert sorted(leak.studies) == sorted([UIDS[one], UIDS[other]])
 
 
@@ -72,7 +73,7 @@ def test_a_train_patient_among_the_external_images_is_a_leak(change):
     dataset = change({(10, PATIENT): "p0"})
     (leak,) = audit(dataset).leaks
     fold = dataset.table["fold"].iloc[0]
-    assert leak.text == f"{PATIENT} p0 is not of one fold (fold {fold}, external)"
+    assert leak.text == f"{PATIENT} p0 is in several folds (fold {fold}, external)"
 
 
 def test_unknown_patients_are_not_one_patient(change):
@@ -124,7 +125,7 @@ def test_an_xray_that_was_encoded_again_is_a_leak(folder, prepared):
     (leak,) = report.leaks
     assert leak.check == "near-duplicates"
     assert set(leak.studies) == {"1.2.3", "n1"}
-    assert "n1 (external) are one X-ray (likeness 0.9" in leak.text
+    assert "n1 (external) are the same X-ray (likeness 0.9" in leak.text
     assert report.summary.startswith("near-duplicates: 1.2.3 (fold ")
 
 
@@ -138,12 +139,12 @@ def test_a_cache_too_small_to_tell_says_so(prepared):
     report = audit(prepared(size=16))
     assert report.clean
     assert report.summary == "no leak in 11 studies, 1 warning"
-    assert "the image cache has 16 px a side, 32 are needed" in report.findings[0].text
+    assert "the image cache has 16 px per side, not 32" in report.findings[0].text
 
 
 def test_a_uid_in_two_splits_is_a_leak(change):
     leaks = {leak.check: leak for leak in audit(change({(8, UID): "1.2.3"})).leaks}
-    assert "StudyInstanceUID 1.2.3 stands more than once (fold " in leaks["uids"].text
+    assert "StudyInstanceUID 1.2.3 occurs more than once (fold " in leaks["uids"].text
     assert leaks["uids"].studies == ("1.2.3",)
 
 
@@ -153,7 +154,21 @@ def test_copies_with_other_labels_are_a_warning(folder, prepared):
     (warning,) = report.findings
     assert report.clean
     assert warning.check == "labels"
-    assert "do not agree on ETT - Normal" in warning.text
+    assert "with different labels for ETT - Normal" in warning.text
+
+
+def test_two_labels_of_an_exclusive_family_are_a_warning(dataset, tmp_path):
+    assert not [f for f in audit(Dataset.open(dataset)).findings if "allows one" in f.text]
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    table = Dataset.open(copy).table
+    row = table.index[table["split"] == "train"][0]
+    table.loc[row, ["ETT - Normal", "ETT - Abnormal"]] = 1
+    table.to_parquet(copy / "table.parquet", index=False)
+    (warning,) = [f for f in audit(Dataset.open(copy)).findings if "allows one" in f.text]
+    assert (warning.check, warning.leak) == ("labels", False)
+    uid = table.loc[row, UID]
+    assert warning.text == f"train study {uid} has several labels of ETT, which allows one"
+    assert warning.studies == (uid,)
 
 
 def test_a_fold_without_a_positive_is_a_warning(change):
@@ -165,14 +180,14 @@ def test_a_fold_without_a_positive_is_a_warning(change):
 def test_a_train_study_of_no_fold_is_a_warning_and_its_patient_leaks(change):
     report = audit(change({(3, "fold"): -1}))
     assert [leak.check for leak in report.leaks] == ["patients"]
-    assert report.findings[1].text == "train study 1.2.3 is of no fold"
+    assert report.findings[1].text == "train study 1.2.3 is in no fold"
 
 
 def test_the_command_prints_leaks_with_exit_code_2(change):
     leaky = change({(10, PATIENT): "p0"})
     result = CliRunner().invoke(cli.app, ["data", "audit", str(leaky.path)])
     assert result.exit_code == 2
-    assert result.output.startswith("leak  patients: PatientID p0 is not of one fold")
+    assert result.output.startswith("leak  patients: PatientID p0 is in several folds")
     assert result.output.endswith("prepared: not clean\n")
 
 
