@@ -1,14 +1,14 @@
 """Build the images: `make images`, or `python docker/build.py [NAME...]`.
 
-With Docker (BuildKit), Podman or Buildah. The tag is version-commit, with "-dirty" where the tree
-differs from the commit. What may be set, in the environment:
+Builds with Docker (BuildKit), Podman or Buildah. The tag is version-commit, with "-dirty" if the
+tree differs from the commit. Environment variables:
 
-    BUILD_WITH     docker, podman or buildah; the first of them that is there and can, if not set
+    BUILD_WITH     docker, podman or buildah; if not set, the first of them that can build
     BASE, BUILDER  image to build on, and the one with venv to install in; see the Dockerfiles
-    PIP_CONF       pip's configuration, where the index is another: a build secret, in no layer
-    CA             certificates to trust while installing: likewise
+    PIP_CONF       pip's configuration for another index; a build secret, stored in no layer
+    CA             certificates to trust while installing; also a build secret
     PREFIX         before the image's name, such as registry.example.com/team/
-    FLAGS          more words for the builder, such as --network=host
+    FLAGS          more options for the builder, such as --network=host
 """
 
 from __future__ import annotations
@@ -32,37 +32,38 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         _refuse(f"no image {unknown[0]}; known: {', '.join(NAMES)}")
-    tool, asked = builder(), options()
+    tool, arguments = builder(), options()
     for name in names or NAMES:
         tag = f"{os.environ.get('PREFIX', '')}{name}:{version()}-{commit()[:12]}{dirt()}"
-        words = [*tool, *asked, "--tag", tag, "--file", f"docker/{name}.Dockerfile", "."]
+        command = [*tool, *arguments, "--tag", tag, "--file", f"docker/{name}.Dockerfile", "."]
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
-        done = subprocess.run(words, cwd=ROOT, env=environment, stdout=sys.stderr)
-        if done.returncode:
-            sys.exit(f"image {name} was not built; what failed stands above")
+        result = subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr)
+        if result.returncode:
+            sys.exit(f"image {name} was not built; the builder's error is above")
         print(tag)
     if "@" not in os.environ.get("BASE", ""):
-        print("BASE is a tag, which may move; docs/images.md tells how to pin it", file=sys.stderr)
+        message = "BASE is a tag, which may move; docs/images.md explains how to pin it"
+        print(message, file=sys.stderr)
 
 
 def builder() -> list[str]:
-    """The command that builds; exits where there is none."""
-    wanted = os.environ.get("BUILD_WITH")
-    if wanted and wanted not in TOOLS:
-        _refuse(f"BUILD_WITH={wanted}: no such builder; known: {', '.join(TOOLS)}")
-    for tool in [wanted] if wanted else TOOLS:
+    """Return the command that builds an image; exit if no program can."""
+    chosen = os.environ.get("BUILD_WITH")
+    if chosen and chosen not in TOOLS:
+        _refuse(f"BUILD_WITH={chosen}: no such builder; known: {', '.join(TOOLS)}")
+    for tool in [chosen] if chosen else TOOLS:
         for program in _on_path(tool):
-            if words := _docker(program) if tool == "docker" else _buildah(program):
-                return words
-    if wanted == "docker":
-        _refuse("BUILD_WITH=docker: no docker here that builds; it wants the plugin buildx")
-    if wanted:
-        _refuse(f"BUILD_WITH={wanted}: not installed")
+            if command := _docker(program) if tool == "docker" else _buildah(program):
+                return command
+    if chosen == "docker":
+        _refuse("BUILD_WITH=docker: no docker that can build; Docker needs the plugin buildx")
+    if chosen:
+        _refuse(f"BUILD_WITH={chosen}: not installed")
     _refuse("nothing to build images with; install Docker with buildx, Podman or Buildah")
 
 
 def options() -> list[str]:
-    """What the environment asks for, and what the labels say."""
+    """Return the builder's options: arguments and secrets from the environment, and labels."""
     arguments = {"VERSION": version(), "COMMIT": commit() + dirt()}
     arguments |= {name: os.environ[name] for name in ("BASE", "BUILDER") if os.environ.get(name)}
     _, _, arguments["BASE_DIGEST"] = arguments.get("BASE", "").partition("@")
@@ -88,14 +89,14 @@ def dirt() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        _refuse(f"git {words[0]}: {done.stderr.strip()}; images are built from a checkout")
-    return done.stdout.strip()
+    result = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    if result.returncode:
+        _refuse(f"git {words[0]}: {result.stderr.strip()}; images are built from a checkout")
+    return result.stdout.strip()
 
 
 def _on_path(program: str) -> Iterator[str]:
-    """Each program of that name on PATH: the first `docker` may be one that cannot build."""
+    """Yield each program of that name on PATH; the first `docker` may be unable to build."""
     for folder in os.get_exec_path():
         path = Path(folder) / program
         if os.access(path, os.X_OK) and path.is_file():
@@ -103,19 +104,19 @@ def _on_path(program: str) -> Iterator[str]:
 
 
 def _docker(program: str) -> list[str] | None:
-    """How this `docker` builds; None where it cannot, or is Podman under Docker's name."""
-    done = subprocess.run([program, "--version"], capture_output=True, text=True)
-    major = done.stdout.removeprefix("Docker version ").split(".")[0]
+    """Return this `docker`'s build command; None if it cannot build or is Podman's `docker`."""
+    result = subprocess.run([program, "--version"], capture_output=True, text=True)
+    major = result.stdout.removeprefix("Docker version ").split(".")[0]
     if not major.isdigit():
         return None
     if subprocess.run([program, "buildx", "version"], capture_output=True).returncode == 0:
         return [program, "buildx", "build", "--load"]
-    # Docker's own command line had BuildKit built in before 23; from then on it is buildx.
+    # Before version 23 Docker's own command line contains BuildKit; later it needs buildx.
     return [program, "build"] if int(major) < 23 else None
 
 
 def _buildah(program: str) -> list[str]:
-    """How Podman and Buildah build: OCI's format has no health check, and one layer no cache."""
+    """Return the build command; OCI's format has no health checks, and one layer no cache."""
     return [program, "build", "--format=docker", "--layers"]
 
 

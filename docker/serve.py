@@ -1,7 +1,7 @@
-"""Fetch the model that MODEL_URI names, then become the server that answers for it.
+"""Download the model MODEL_URI, then replace this process by its server.
 
-`mlflow models serve` does not: as the first process of a container it would not hear SIGTERM, and
-every stop would wait, then cut requests off.
+`mlflow models serve` would stay the container's first process and ignore SIGTERM: each stop would
+wait, then cut off requests.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The rules of a definition (`x-kubernetes-validations`, in CEL), asked as at an object's creation.
+"""Checks the CEL rules of a definition (`x-kubernetes-validations`) as at an object's creation.
 
-Those that compare with `oldSelf` are for updates. A rule that cannot be run here is a breach too,
-so none passes unasked.
+Rules that compare with `oldSelf` are for updates and are left out. A rule that cannot be evaluated
+here counts as broken, so no rule is skipped silently.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _CEL = celpy.Environment()
 
 
 def breaches(value: Any, schema: Schema) -> Iterator[str]:
-    """Each rule that a value of the right shape breaks: where, and the definition's own message."""
+    """Yield the path and the message of each rule that a value of the right shape breaks."""
     yield from _breaches(_with_defaults(value, schema), schema, "$")
 
 
 def _breaches(value: Any, schema: Schema, path: str) -> Iterator[str]:
     for rule in schema.get("x-kubernetes-validations", []):
         if not re.search(r"\boldSelf\b", rule["rule"]):
-            said = rule.get("message", rule["rule"])
-            yield from (f"{path}: {said}{why}" for why in _asked(rule["rule"], value))
+            message = rule.get("message", rule["rule"])
+            yield from (f"{path}: {message}{why}" for why in _evaluate(rule["rule"], value))
     for key, inner, below in _children(value, schema):
         yield from _breaches(inner, below, f"{path}.{key}")
 
 
-def _asked(rule: str, value: Any) -> Iterator[str]:
-    """Nothing if the value keeps the rule, else why not; to the API server an error is a breach."""
+def _evaluate(rule: str, value: Any) -> Iterator[str]:
+    """Yield a reason if the value breaks the rule, or if the rule cannot be evaluated."""
     try:
         if not _program(rule).evaluate({"self": celpy.json_to_cel(value)}):
             yield ""
@@ -47,25 +47,26 @@ def _program(rule: str) -> celpy.Runner:
 
 
 def _find(text: str, pattern: str) -> celpy.celtypes.StringType:
-    """Kubernetes' addition to CEL: the first match, or nothing."""
+    """Return the first match, or an empty string: Kubernetes' addition to CEL."""
     match = re.search(pattern, text)
     return celpy.celtypes.StringType(match.group() if match else "")
 
 
 def _with_defaults(value: Any, schema: Schema) -> Any:
-    """The value as rules see it: the API server fills in the definition's defaults before."""
+    """Fill in the definition's defaults, as the API server does before it evaluates rules."""
     if isinstance(value, list):
         return [_with_defaults(inner, below) for _, inner, below in _children(value, schema)]
     if not isinstance(value, dict):
         return value
     fields = schema.get("properties", {}).items()
     full = {key: field["default"] for key, field in fields if "default" in field} | value
-    known = {key: _with_defaults(inner, below) for key, inner, below in _children(full, schema)}
-    return full | known
+    return full | {
+        key: _with_defaults(inner, below) for key, inner, below in _children(full, schema)
+    }
 
 
 def _children(value: Any, schema: Schema) -> Iterator[tuple[str | int, Any, Schema]]:
-    """(key, value, schema) of what a schema describes in an object, a map or a list."""
+    """Yield the (key, value, schema) of each value that the schema describes."""
     if isinstance(value, list):
         for number, inner in enumerate(value):
             yield number, inner, schema.get("items", {})

@@ -1,8 +1,7 @@
-"""Custom resources against their definitions, as the API server looks at them but stricter.
+"""Validates custom resources against their definitions, more strictly than the API server.
 
-A field that the definition does not name, which the server would drop, is an error.
-
-What is not looked at: formats, and whether the keys of a list's items differ.
+A field that the definition does not name is an error; the server would drop it. Formats and the
+uniqueness of keys in lists are not checked.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import crd_rules
 import jsonschema
 import yaml
 
-_KEPT = {
+_KEYWORDS = {
     *("type", "enum", "pattern", "required", "minimum", "maximum", "minLength", "maxLength"),
     *("minItems", "maxItems", "minProperties", "maxProperties"),
 }
@@ -30,10 +29,10 @@ class Definition:
         self.schema = {**schema, "properties": schema["properties"] | metadata}
 
     def problems(self, thing: Mapping[str, Any]) -> list[str]:
-        """What is wrong with an object; the rules are asked if its shape is right."""
+        """Return the errors of an object; its rules are checked only if its shape is right."""
         errors = self._validator.iter_errors(thing)
-        found = [f"{error.json_path}: {error.message}" for error in errors]
-        return found or list(crd_rules.breaches(thing, self.schema))
+        messages = [f"{error.json_path}: {error.message}" for error in errors]
+        return messages or list(crd_rules.breaches(thing, self.schema))
 
     @cached_property
     def _validator(self) -> jsonschema.Draft7Validator:
@@ -41,7 +40,7 @@ class Definition:
 
 
 def load(folder: Path) -> dict[tuple[str, str], Definition]:
-    """By apiVersion and kind, all that the folder's YAML files define."""
+    """Return the definitions in the folder's YAML files by apiVersion and kind."""
     return dict(_definitions(folder))
 
 
@@ -55,10 +54,10 @@ def _definitions(folder: Path) -> Iterator[tuple[tuple[str, str], Definition]]:
 
 
 def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON schema of a structural schema, where a field that is not named is an error."""
-    result = {key: value for key, value in schema.items() if key in _KEPT}
+    """Return the JSON schema of a structural schema; fields without a name in it are errors."""
+    result = {key: value for key, value in schema.items() if key in _KEYWORDS}
     if "properties" in schema:
-        result["properties"] = {key: _strict(it) for key, it in schema["properties"].items()}
+        result["properties"] = {key: _strict(inner) for key, inner in schema["properties"].items()}
         open_ended = schema.get("x-kubernetes-preserve-unknown-fields")
         result["additionalProperties"] = bool(open_ended)
     if isinstance(schema.get("additionalProperties"), dict):
@@ -68,7 +67,7 @@ def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
             result[key] = _strict(schema[key])
     for key in ("anyOf", "oneOf", "allOf"):
         if key in schema:
-            # Branches narrow a field that the schema names: they close nothing by themselves.
+            # Branches narrow fields that the schema names, so other fields are no error in them.
             result[key] = [
                 {**_strict(branch), "additionalProperties": True} for branch in schema[key]
             ]

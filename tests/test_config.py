@@ -21,6 +21,8 @@ HASHES = {
 
 @pytest.fixture
 def write(tmp_path):
+    """Return a function that writes an experiment's file and returns its path."""
+
     def _write(name: str, text: str):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
@@ -36,7 +38,7 @@ def test_every_packaged_experiment_loads_under_its_own_name(name):
     assert experiment.about
 
 
-def test_the_seeds_experiments_are_there():
+def test_the_packaged_experiments_are_complete():
     seeds = {"b6v3_001", "b7v3_001", "kdb3v3_b71_001", "kdb4v3_b61_002", "kdb4v3_b71_001"}
     assert seeds | {"r200d_staged", "smoke_a", "smoke_b", "smoke_student"} <= set(config.names())
 
@@ -63,13 +65,13 @@ def test_an_override_reaches_a_setting_and_a_phase_by_name():
 def test_resolved_json_and_yaml_give_the_same_experiment_back(write):
     experiment = config.load("r200d_staged")
     assert Experiment.from_json(experiment.to_json()) == experiment
-    again = write("again", experiment.to_yaml())
-    assert config.load(again) == experiment
+    copy = write("copy", experiment.to_yaml())
+    assert config.load(copy) == experiment
 
 
 @pytest.mark.parametrize(("name", "config_hash"), HASHES.items())
 def test_the_hashes_of_packaged_experiments_do_not_change(name, config_hash):
-    """Trained folds in a journal are found by them."""
+    """Journals find trained folds by these hashes."""
     assert config.load(name).config_hash == config_hash
 
 
@@ -93,13 +95,13 @@ def test_another_loss_changes_the_hash_and_the_file():
     assert "loss" not in config.load("smoke_a").to_yaml()
 
 
-def test_the_hash_follows_what_can_change_the_model_and_nothing_else():
+def test_the_hash_depends_only_on_settings_that_can_change_the_model():
     experiment = config.load("b7v3_001")
     assert experiment.model_copy(update={"about": "x"}).config_hash == experiment.config_hash
     assert config.load("b7v3_001", ["data.batch_size=2"]).config_hash != experiment.config_hash
 
 
-def test_extends_is_found_beside_the_file_first(write):
+def test_extends_prefers_a_file_in_the_same_folder(write):
     write("base", "about: own base\ndata: {image_size: 96}\n")
     child = write("child", "extends: base\nmodel: {head: gem}\n")
     experiment = config.load(child)

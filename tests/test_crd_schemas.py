@@ -1,4 +1,4 @@
-"""A definition's schema and its rules each find their breach; what they cannot ask, they tell."""
+"""Schemas and rules of definitions report errors, also for rules that cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_good_object_passes(crate, spec):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"sise": 2}, "$.spec: Additional properties are not allowed ('sise' was unexpected)"),
         ({"size": "2"}, "$.spec.size: '2' is not of type 'integer'"),
@@ -93,12 +93,12 @@ def test_a_good_object_passes(crate, spec):
         ({"price": "2"}, "cannot be run: undeclared reference to 'isLessThan'"),
     ],
 )
-def test_a_breach_is_told(crate, spec, said):
+def test_an_error_is_reported(crate, spec, message):
     (line, *_) = crate.problems(thing(**spec))
-    assert said in line
+    assert message in line
 
 
-def test_a_missing_field_is_told(crate):
-    without = thing()
-    del without["spec"]
-    assert crate.problems(without) == ["$: 'spec' is a required property"]
+def test_a_missing_field_is_reported(crate):
+    incomplete = thing()
+    del incomplete["spec"]
+    assert crate.problems(incomplete) == ["$: 'spec' is a required property"]

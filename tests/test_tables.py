@@ -25,8 +25,8 @@ def test_columns_are_below_their_headings():
 
 
 def test_an_empty_line_separates_tables():
-    one = table("a", ["x"], [["1"]])
-    assert to_text([one, one]).splitlines() == ["a", "x", "─", "1", "", "a", "x", "─", "1"]
+    small = table("a", ["x"], [["1"]])
+    assert to_text([small, small]).splitlines() == ["a", "x", "─", "1", "", "a", "x", "─", "1"]
     assert to_text([]) == ""
 
 
@@ -34,7 +34,7 @@ def test_an_empty_line_separates_tables():
 def test_a_row_is_never_wider_than_the_page_and_keeps_all_letters(rows):
     _, *shown = lines(["a" * 80, "b" * 80, "c" * 80], *rows)
     assert max(map(cell_len, shown)) <= 200
-    rule = next(place for place, line in enumerate(shown) if line.startswith("──"))
+    rule = next(index for index, line in enumerate(shown) if line.startswith("──"))
     kept = "".join("".join(shown[rule + 1 :]).split())
     plain = "".join("".join(cell.split()) for row in rows for cell in row if cell.isprintable())
     assert not set(plain) - set(kept)
@@ -55,9 +55,9 @@ def test_markup_is_shown_literally():
 def test_links_and_the_width_of_the_terminal_are_only_for_terminals(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "20")
-    one = table("t", ["name", "run"], [["a rather long name", "abc"]], ["http://x/1"])
-    shown = to_text([one])
+    linked = table("t", ["name", "run"], [["a rather long name", "abc"]], ["http://x/1"])
+    shown = to_text([linked])
     assert "\x1b]8;;http://x/1\x1b\\abc\x1b]8;;\x1b\\" in shown
     assert "a rather long" in shown
     assert "a rather long name" not in shown
-    assert to_text([one], to_file=True).splitlines()[3] == "a rather long name  abc"
+    assert to_text([linked], to_file=True).splitlines()[3] == "a rather long name  abc"

@@ -1,6 +1,6 @@
-"""Exit 0 where MLflow serves a real call: it lets our host name in, and has accounts and data.
+"""Exit with 0 if MLflow answers a real call: it admits the host name, has accounts and data.
 
-Usage: ready.py URL HOST, the admin's password in MLFLOW_AUTH_ADMIN_PASSWORD.
+Usage: ready.py URL HOST, with the admin's password in MLFLOW_AUTH_ADMIN_PASSWORD.
 """
 
 import base64
@@ -16,5 +16,5 @@ request = urllib.request.Request(
 )
 try:
     urllib.request.urlopen(request, timeout=8).read()
-except OSError as error:  # HTTP errors, too
+except OSError as error:  # HTTP errors included
     sys.exit(f"{host}: {error}")

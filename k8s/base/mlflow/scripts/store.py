@@ -1,7 +1,7 @@
 """Backups in an object store: <URI>/<time>/<file>, and a manifest that is written last.
 
 Usage: store.py push FOLDER URI [--keep N] | pull FOLDER URI [--backup NAME]
-What boto3 reads (AWS_*) names the store and who we are.
+boto3's variables (AWS_*) set the store and the credentials.
 """
 
 import argparse
@@ -18,9 +18,9 @@ MANIFEST = "manifest.json"
 
 
 def push(store: "Store", folder: Path, keep: int) -> None:
-    """Send the folder's files as a new backup, then delete all but the `keep` newest.
+    """Upload the folder's files as a new backup, then delete all but the `keep` newest.
 
-    A copy that was cut off has no manifest: it counts for nothing and goes with the old ones.
+    An incomplete backup has no manifest; it is not counted, and deleted with the old ones.
     """
     name = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     files = sorted(file for file in folder.iterdir() if file.is_file())
@@ -36,7 +36,7 @@ def push(store: "Store", folder: Path, keep: int) -> None:
 
 
 def pull(store: "Store", folder: Path, name: str) -> None:
-    """Fetch a backup, `newest` or by name; exits where it is not there or not what was sent."""
+    """Download a backup by name or the `newest`; exit if it is missing or has changed."""
     backups = store.backups()
     if name == "newest":
         name = max(backups, default=name)
@@ -50,7 +50,7 @@ def pull(store: "Store", folder: Path, name: str) -> None:
 
 
 class Store:
-    """The objects below an s3://bucket/prefix, named relative to it."""
+    """Objects below an s3://bucket/prefix, with names relative to it."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
@@ -59,7 +59,7 @@ class Store:
         self._client = boto3.client("s3")
 
     def backups(self) -> list[str]:
-        """Names of the complete ones, oldest first."""
+        """Return the names of complete backups, oldest first."""
         return sorted(
             key.removesuffix(f"/{MANIFEST}") for key in self.names() if key.endswith(MANIFEST)
         )
@@ -68,8 +68,8 @@ class Store:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix
         )
-        found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return [key.removeprefix(self._prefix) for key in found]
+        entries = [entry for page in pages for entry in page.get("Contents", [])]
+        return [entry["Key"].removeprefix(self._prefix) for entry in entries]
 
     def send(self, file: Path, key: str) -> None:
         self._client.upload_file(str(file), self._bucket, self._prefix + key)
@@ -94,16 +94,17 @@ def sha256(file: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("act", choices=["push", "pull"])
+    parser.add_argument("action", choices=["push", "pull"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("uri")
     parser.add_argument("--keep", type=int, default=30)
     parser.add_argument("--backup", default="newest")
-    told = parser.parse_args()
-    if told.act == "push":
-        push(Store(told.uri), told.folder, told.keep)
+    arguments = parser.parse_args()
+    store = Store(arguments.uri)
+    if arguments.action == "push":
+        push(store, arguments.folder, arguments.keep)
     else:
-        pull(Store(told.uri), told.folder, told.backup)
+        pull(store, arguments.folder, arguments.backup)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Wait until mlflow-migrate has made the tables of both databases, as libpq's variables name them.
+"""Wait until mlflow-migrate has created the tables of both databases; libpq's variables name them.
 
-That they are up to date, MLflow asks by itself when it starts.
+MLflow itself checks at its start that they are up to date.
 """
 
 import time
@@ -8,11 +8,11 @@ from contextlib import closing
 
 import psycopg2
 
-MADE = {"mlflow": "alembic_version", "mlflow_auth": "alembic_version_auth"}
+TABLES = {"mlflow": "alembic_version", "mlflow_auth": "alembic_version_auth"}
 
 
 def missing(database: str, table: str) -> str | None:
-    """What is not there yet, None where all is."""
+    """Return a message if the table does not exist yet, else None."""
     try:
         with closing(psycopg2.connect(dbname=database, connect_timeout=5)) as connection:
             cursor = connection.cursor()
@@ -22,7 +22,7 @@ def missing(database: str, table: str) -> str | None:
         return f"{database}: {' '.join(str(error).split())}"
 
 
-for name, table in MADE.items():
+for name, table in TABLES.items():
     while problem := missing(name, table):
         print(problem, flush=True)
         time.sleep(3)
