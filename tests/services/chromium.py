@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 T = TypeVar("T")
 
-SECONDS = 60  # at most, for a page to show what it should
-# The panel of MLflow's assistant would open at the first visit, and cover the columns.
+SECONDS = 60  # the longest wait for a page to show the expected content
+# MLflow's assistant opens a panel at the first visit, which would cover the columns.
 _NO_ASSISTANT = """
     localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
     localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
@@ -21,12 +21,13 @@ _NO_ASSISTANT = """
 
 
 def executable() -> str | None:
+    """Return the path of Chromium, or None if it is not installed."""
     return shutil.which("chromium")
 
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """Chromium without a window; no sandbox, which root has no right to."""
+    """Run Chromium without a window, and without its sandbox, which root cannot use."""
     options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=options)
@@ -38,7 +39,7 @@ def running() -> Iterator[Browser]:
 
 @contextmanager
 def fresh_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
-    """A page of one who was never there before; fails at the end where its code has failed."""
+    """Open a page in a new profile; fail at the end if its JavaScript raised an error."""
     context = browser.new_context(viewport={"width": width, "height": height})
     context.add_init_script(_NO_ASSISTANT)
     page = context.new_page()
@@ -53,9 +54,9 @@ def fresh_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
     assert errors == []
 
 
-def wait_for(read: Callable[[], T], wanted: T) -> None:
-    """Return when `read` gives `wanted`; fail with what it gave last."""
+def wait_for(read: Callable[[], T], expected: T) -> None:
+    """Return as soon as `read` returns `expected`; else fail with its last value."""
     end = time.monotonic() + SECONDS
-    while (found := read()) != wanted and time.monotonic() < end:
+    while (value := read()) != expected and time.monotonic() < end:
         time.sleep(0.1)
-    assert found == wanted
+    assert value == expected

@@ -12,20 +12,21 @@ import pytest
 import swift
 from docker_host import DockerHost
 from mlflow_servers import Account, MlflowServer, account, become
+from proxy import LossyProxy
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if folder in item.path.parents:
             item.add_marker(pytest.mark.service)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Where the services are required, as in CI, a skipped test has failed."""
+    """Report a skipped test as failed if the services are required, as in CI."""
     report = yield
     if report.skipped and os.environ.get("RANZCR_SERVICES") == "required":
         report.outcome = "failed"
@@ -35,9 +36,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment that points boto3 at a real object store with an empty bucket."""
-    import boto3
-
+    """Return the environment that points boto3 at a real object store with an empty bucket."""
     binaries = swift.install(REPOSITORY / ".venv-swift")
     with swift.serving(binaries, tmp_path_factory.mktemp("swift")) as endpoint:
         environment = {
@@ -47,20 +46,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": swift.SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=swift.KEY,
-            aws_secret_access_key=swift.SECRET,
-            region_name="us-east-1",
-        )
-        client.create_bucket(Bucket=swift.BUCKET)
+        swift.client(environment).create_bucket(Bucket=swift.BUCKET)
         yield environment
 
 
 @pytest.fixture(scope="session")
 def mlflow_server(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real `mlflow server` with its artifacts on S3; clients reach both through it."""
+    """Run a real `mlflow server` that serves its artifacts from S3; return its URI."""
     folder = tmp_path_factory.mktemp("mlflow")
     destination = f"s3://{swift.BUCKET}/artifacts"
     with MlflowServer(folder, artifacts=destination, environment=s3) as server:
@@ -69,13 +61,13 @@ def mlflow_server(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[postgres.Cluster]:
-    """A real PostgreSQL, empty."""
+    """An empty PostgreSQL, shared by all tests."""
     yield from _postgresql()
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[postgres.Cluster]:
-    """Another of a file's own, which its tests may stop."""
+    """A PostgreSQL for the tests of one file, which may stop it."""
     yield from _postgresql()
 
 
@@ -87,13 +79,30 @@ def _postgresql() -> Iterator[postgres.Cluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def private_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server for the tests of one file, which may kill it and start it again."""
+    with MlflowServer(tmp_path_factory.mktemp("private")) as server:
+        yield server
+
+
+@pytest.fixture
+def lossy_proxy(
+    private_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LossyProxy]:
+    """Put a proxy that can drop answers between ranzcr and `private_server`."""
+    with LossyProxy(private_server.port).serving() as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+        yield proxy
+
+
 @pytest.fixture(scope="session")
 def guarded_server(
     s3: dict[str, str], postgresql: postgres.Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MlflowServer]:
-    """A real `mlflow server` as a team runs it: PostgreSQL, S3, basic-auth, two workers.
+    """Run a real `mlflow server` as a team does: PostgreSQL, S3, basic-auth, two workers.
 
-    Clients prove who they are with an account: at first there is `admin` alone.
+    Clients need an account; at first there is only `admin`.
     """
     server = MlflowServer(
         tmp_path_factory.mktemp("guarded"),
@@ -111,26 +120,26 @@ def guarded_server(
 def team(
     guarded_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Account]:
-    """Accounts on `guarded_server` by role: viewer, trainer, approver, admin."""
+    """Return accounts on `guarded_server` by role: viewer, trainer, approver, admin."""
     from ranzcr.registry import role_setup
 
-    people = {role: account(f"the-{role}") for role in ("viewer", "trainer", "approver")}
+    accounts = {role: account(f"the-{role}") for role in ("viewer", "trainer", "approver")}
     file = tmp_path_factory.mktemp("team") / "roles.yaml"
     lines = [
-        f"  {who.name}: {{role: {role}, password_file: {role}}}" for role, who in people.items()
+        f"  {user.name}: {{role: {role}, password_file: {role}}}" for role, user in accounts.items()
     ]
     file.write_text("\n".join(["users:", *lines]))
-    for role, who in people.items():
-        (file.parent / role).write_text(who.password)
+    for role, user in accounts.items():
+        (file.parent / role).write_text(user.password)
     with pytest.MonkeyPatch.context() as patch:
         become(guarded_server, guarded_server.admin, patch)
         role_setup.set_up(file, print)
-    return {**people, "admin": guarded_server.admin}
+    return {**accounts, "admin": guarded_server.admin}
 
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[DockerHost]:
-    """A Docker daemon of our own."""
+    """Run a Docker daemon for these tests only."""
     if problem := docker_host.missing():
         pytest.skip(problem)
     with docker_host.serving() as host:
@@ -139,6 +148,6 @@ def host() -> Iterator[DockerHost]:
 
 @pytest.fixture(scope="session")
 def images(host: DockerHost, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Our images, built from this tree: tag by name."""
+    """Build the project's images from this tree; return their tags by name."""
     with docker_host.pip_configuration(tmp_path_factory.mktemp("index")) as pip_conf:
         return host.build(pip_conf)

@@ -1,4 +1,4 @@
-"""A Docker daemon of the tests' own, images to build on, and an index: no registry is asked.
+"""A Docker daemon for the tests, base images, and a package index, without any image registry.
 
 The base images come from debootstrap and this machine's own Debian mirror.
 """
@@ -25,7 +25,7 @@ BASE, BUILDER = "local/base:bookworm", "local/builder:bookworm"
 CERTIFICATES = "ca.pem"
 SECRET = secrets.token_hex(16)
 PACKAGES = "python3,python3-venv,ca-certificates"
-OF_BUILDER = (  # what python3-venv brought: the images shall not have it
+BUILD_PACKAGES = (  # installed for python3-venv; the base of the images must not have them
     *("python3-venv", "python3.11-venv", "python3-pip-whl", "python3-setuptools-whl"),
     *("python3-distutils", "python3-lib2to3"),
 )
@@ -33,9 +33,9 @@ WASTE = ("var/cache/apt/archives", "var/lib/apt/lists", "var/log", "usr/share/do
 
 
 def missing() -> str:
-    """What of this machine is missing to run a daemon; "" where nothing is."""
+    """Return a message if this machine cannot run a daemon, else an empty string."""
     if os.getuid() != 0:
-        return "a Docker daemon of our own needs root"
+        return "running a Docker daemon needs root"
     absent = [name for name in ("dockerd", "debootstrap") if not shutil.which(name)]
     return f"no {absent[0]}; apt install docker.io debootstrap" if absent else ""
 
@@ -51,14 +51,14 @@ class DockerHost:
         return DockerClient(base_url=self.environment["DOCKER_HOST"], timeout=120)
 
     def build(self, pip_conf: Path) -> dict[str, str]:
-        """Build all images with Docker; their tags by name."""
+        """Build all images with Docker; return their tags by name."""
         return build(pip_conf, BUILD_WITH="docker", **self.environment)
 
     @contextmanager
     def container(
-        self, image: str, *command: str, environment: Mapping[str, str] | None = None, **more
+        self, image: str, *command: str, environment: Mapping[str, str] | None = None, **options
     ) -> Iterator[Container]:
-        """A container as careful clusters run it, on the network of this machine; removed after."""
+        """Run a container with few rights, on this machine's network; remove it afterwards."""
         container = self.client.containers.run(
             image,
             list(command) or None,
@@ -69,7 +69,7 @@ class DockerHost:
             tmpfs={"/tmp": "exec"},
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            **more,
+            **options,
         )
         try:
             yield container
@@ -78,32 +78,32 @@ class DockerHost:
 
 
 def build(pip_conf: Path, *names: str, **environment: str) -> dict[str, str]:
-    """Build images as `make images` does, on the local bases; their tags by name."""
+    """Build images as `make images` does, on the local bases; return their tags by name."""
     settings = {
         **{"BASE": BASE, "BUILDER": BUILDER, "FLAGS": "--network=host"},
         **{"PIP_CONF": str(pip_conf), "CA": str(pip_conf.with_name(CERTIFICATES))},
     }
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, REPOSITORY / "docker" / "build.py", *names],
         env={**os.environ, **settings, **environment},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-5000:]
-    return {tag.split(":")[0]: tag for tag in done.stdout.split()}
+    assert result.returncode == 0, result.stderr[-5000:]
+    return {tag.split(":")[0]: tag for tag in result.stdout.split()}
 
 
 def holds_secret(*folders: Path) -> bool:
-    """Whether any file under `folders` has a build secret in it."""
+    """Return True if any file under `folders` contains the build secret."""
     grep = ["grep", "--recursive", "--devices=skip", "--quiet", "--fixed-strings"]
-    found = subprocess.run([*grep, SECRET, *folders], capture_output=True, text=True)
-    assert found.returncode in (0, 1), found.stderr
-    return found.returncode == 0
+    result = subprocess.run([*grep, SECRET, *folders], capture_output=True, text=True)
+    assert result.returncode in (0, 1), result.stderr
+    return result.returncode == 0
 
 
 @contextmanager
 def serving() -> Iterator[DockerHost]:
-    """Run a daemon and make the base images; nothing of it is left afterwards."""
+    """Run a daemon with the base images; remove everything afterwards."""
     with tempfile.TemporaryDirectory(prefix="ranzcr-docker-", dir="/var/tmp") as name:
         folder = Path(name)
         command = [
@@ -112,7 +112,7 @@ def serving() -> Iterator[DockerHost]:
             *("--pidfile", folder / "pid", "--host", f"unix://{folder}/socket"),
         ]
         log = folder / "dockerd.log"
-        namespace = folder / "run" / "netns" / "default"  # of the network, which a daemon leaves
+        namespace = folder / "run" / "netns" / "default"  # a daemon leaves its network mounted
         with _unmounting(namespace), running(command, log):
             host = DockerHost(f"unix://{folder}/socket")
             wait_until((folder / "socket").exists, f"dockerd; see {log}")
@@ -123,12 +123,10 @@ def serving() -> Iterator[DockerHost]:
 
 @contextmanager
 def pip_configuration(folder: Path) -> Iterator[Path]:
-    """A pip.conf as this machine's own, for a build, and beside it what it trusts.
+    """Write a pip.conf with this machine's index, and its certificates beside it, for a build.
 
-    SECRET stands in both.
-
-    Wheels that pip finds in a folder here are served on loopback, as by an index in a closed
-    network.
+    Both contain SECRET. If pip here finds wheels in a folder, a server on loopback offers them,
+    like an index in a closed network.
     """
     lines = ["[global]", f"# {SECRET}"]
     with ExitStack() as stack:
@@ -148,32 +146,32 @@ def pip_configuration(folder: Path) -> Iterator[Path]:
 
 
 def _pip_setting(name: str) -> list[str]:
-    asked = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.split()
 
 
 @contextmanager
-def _unmounting(place: Path) -> Iterator[None]:
-    """Afterwards unmount what is left there, or the folder around it could not be deleted."""
+def _unmounting(path: Path) -> Iterator[None]:
+    """Unmount a path afterwards, else the folder around it could not be deleted."""
     try:
         yield
     finally:
-        if os.path.ismount(place):
-            subprocess.run(["umount", place], check=True)
+        if os.path.ismount(path):
+            subprocess.run(["umount", path], check=True)
 
 
 def _make_bases(host: DockerHost, root: Path) -> None:
     options = ("--variant=minbase", f"--include={PACKAGES}")
     command = ["debootstrap", *options, _codename(), root, _mirror()]
-    with _unmounting(root / "proc"):  # where debootstrap is stopped amid it
-        done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]
-    (root / "etc/apt/sources.list").write_text("")  # the mirror is this machine's
+    with _unmounting(root / "proc"):  # still mounted if debootstrap is interrupted
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-2000:]
+    (root / "etc/apt/sources.list").write_text("")  # it names this machine's mirror
     for waste in WASTE:
         shutil.rmtree(root / waste)
         (root / waste).mkdir()
     _import(host, root, BUILDER)
-    purge = ["chroot", root, "dpkg", "--purge", *OF_BUILDER]
+    purge = ["chroot", root, "dpkg", "--purge", *BUILD_PACKAGES]
     subprocess.run(purge, check=True, stdout=subprocess.DEVNULL)
     _import(host, root, BASE)
 
@@ -193,7 +191,7 @@ def _codename() -> str:
 
 
 def _mirror() -> str:
-    """Where apt here gets this Debian from."""
-    asked = ["apt-get", "indextargets", "--format", "$(SITE)", f"Codename: {_codename()}"]
-    sites = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    """Return the URL from which apt here gets this Debian."""
+    command = ["apt-get", "indextargets", "--format", "$(SITE)", f"Codename: {_codename()}"]
+    sites = subprocess.run(command, capture_output=True, text=True).stdout.split()
     return next(site for site in sites if "security" not in site)

@@ -1,7 +1,7 @@
 """Runs the command of a rendered container as a kubelet would, on this machine, without its image.
 
-Its variables come from the rendered ConfigMaps and from Secrets that the test makes up, volumes
-become folders, $(NAME) is expanded. What is not looked at: the image, its user, its limits.
+Variables come from the rendered ConfigMaps and from the test's own Secrets, volumes become
+folders, $(NAME) is expanded. The image, its user and its limits are ignored.
 """
 
 from __future__ import annotations
@@ -21,53 +21,57 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Kubelet:
-    """A place for the volumes of pods, and the words of commands that must differ here.
+    """Runs containers of one overlay, with the values that must differ on this machine.
 
     Args:
         objects: a rendered overlay.
         secrets: name -> keys and values.
-        root: where volumes are put.
-        elsewhere: text of commands -> what stands for it here, such as a port.
-        variables: values that this machine has in place of the ConfigMaps'.
-        path: a folder of programs before all others.
+        root: folder for the volumes.
+        replacements: text in commands -> its replacement here, such as another port.
+        variables: values that replace those of the ConfigMaps.
+        path: folder of programs, searched before those in PATH.
     """
 
     objects: Sequence[Object]
     secrets: Mapping[str, Mapping[str, str]]
     root: Path
-    elsewhere: Mapping[str, str]
+    replacements: Mapping[str, str]
     variables: Mapping[str, str]
     path: Path
 
     def run(
         self, pods: Pods, container: str, *, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """The container's command to its end; `variables` are as `kubectl set env` sets them."""
-        command, environment = self.prepare(pods, pods.container(container), **variables)
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0 or not check, done.stderr
-        return done
+        """Run the container's command to its end; `variables` override its environment."""
+        result = self._run(pods, pods.container(container), variables)
+        assert result.returncode == 0 or not check, result.stderr
+        return result
 
     def probe(self, pods: Pods, container: str, kind: str) -> subprocess.CompletedProcess[str]:
-        """An exec probe of the container, once."""
-        probed = pods.container(container)
-        command = {**probed, "command": probed[kind]["exec"]["command"], "args": []}
-        argv, environment = self.prepare(pods, command)
-        return subprocess.run(argv, check=False, capture_output=True, text=True, env=environment)
+        """Run an exec probe of the container once."""
+        target = pods.container(container)
+        command = target[kind]["exec"]["command"]
+        return self._run(pods, {**target, "command": command, "args": []}, {})
+
+    def _run(
+        self, pods: Pods, container: Object, variables: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        command, environment = self.prepare(pods, container, **variables)
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
     def prepare(
         self, pods: Pods, container: Object, **variables: str
     ) -> tuple[list[str], dict[str, str]]:
-        """The command line and the environment of a container."""
-        told = {**self._told(container), **self.variables, **variables}
-        places = self._places(pods, container)
+        """Return the command line and the environment of a container."""
+        values = {**self._variables(container), **self.variables, **variables}
+        folders = self._folders(pods, container)
         words = [
-            re.sub(r"\$\((\w+)\)", lambda name: told[name[1]], word)
+            re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word)
             for word in [*container["command"], *container.get("args", [])]
         ]
-        environment = {name: _moved(value, places) for name, value in told.items()}
+        environment = {name: _replaced(value, folders) for name, value in values.items()}
         return (
-            [_moved(word, {**self.elsewhere, **places}) for word in words],
+            [_replaced(word, {**self.replacements, **folders}) for word in words],
             {
                 **os.environ,
                 **environment,
@@ -75,7 +79,7 @@ class Kubelet:
             },
         )
 
-    def _told(self, container: Object) -> dict[str, str]:
+    def _variables(self, container: Object) -> dict[str, str]:
         variables: dict[str, str] = {}
         for source in container.get("envFrom", []):
             if "configMapRef" in source:
@@ -83,10 +87,10 @@ class Kubelet:
                 variables |= find(self.objects, f"ConfigMap/{name}")["data"]
             else:
                 variables |= self.secrets[source["secretRef"]["name"]]
-        return variables | {it["name"]: it["value"] for it in container.get("env", [])}
+        return variables | {entry["name"]: entry["value"] for entry in container.get("env", [])}
 
-    def _places(self, pods: Pods, container: Object) -> dict[str, str]:
-        """Mount path -> the folder that stands for it; a pod's containers share its volumes."""
+    def _folders(self, pods: Pods, container: Object) -> dict[str, str]:
+        """Map mount paths to folders; the containers of a pod share its volumes."""
         volumes = {volume["name"]: volume for volume in pods.spec["volumes"]}
         return {
             mount["mountPath"]: str(self._folder(pods, volumes[mount["name"]]))
@@ -97,12 +101,13 @@ class Kubelet:
         folder = self.root / pods.name / volume["name"]
         folder.mkdir(parents=True, exist_ok=True)
         if "configMap" in volume:
-            told = find(self.objects, f"ConfigMap/{volume['configMap']['name']}")["data"]
-            for name, text in told.items():
+            files = find(self.objects, f"ConfigMap/{volume['configMap']['name']}")["data"]
+            for name, text in files.items():
                 (folder / name).write_text(text)
         return folder
 
 
-def _moved(text: str, places: Mapping[str, str]) -> str:
-    known = "|".join(map(re.escape, places))
-    return re.sub(rf"(?<!\w)({known})(?!\w)", lambda found: places[found[0]], text)
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    """Replace whole words and paths of the text."""
+    words = "|".join(map(re.escape, replacements))
+    return re.sub(rf"(?<!\w)({words})(?!\w)", lambda match: replacements[match[0]], text)

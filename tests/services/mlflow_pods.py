@@ -1,4 +1,4 @@
-"""What the rendered pods of MLflow need on this machine: databases, an object store, Secrets."""
+"""Runs the rendered pods of MLflow on this machine: their databases, object store and Secrets."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from urllib.parse import urlsplit
 import postgres
 import swift
 from kubelet import Kubelet
-from manifests import Object
+from manifests import Object, pods_of
 from processes import free_ports
 
 PASSWORD = secrets.token_urlsafe(16)  # of MLflow's admin
 
 
 def databases(cluster: postgres.Cluster) -> dict[str, str]:
-    """Make the two databases; the variables that lead libpq to them."""
-    where = urlsplit(cluster.database("mlflow"))
+    """Create the two databases; return the variables by which libpq finds them."""
+    url = urlsplit(cluster.database("mlflow"))
     cluster.database("mlflow_auth")
     return {
-        "PGHOST": str(where.hostname),
-        "PGPORT": str(where.port),
-        "PGUSER": str(where.username),
-        "PGPASSWORD": str(where.password),
+        "PGHOST": str(url.hostname),
+        "PGPORT": str(url.port),
+        "PGUSER": str(url.username),
+        "PGPASSWORD": str(url.password),
     }
+
+
+def migrated(
+    objects: tuple[Object, ...], database: Mapping[str, str], s3: Mapping[str, str], root: Path
+) -> Kubelet:
+    """Create the tables in both databases; return the kubelet that did."""
+    runner = kubelet(objects, database, s3, root)
+    runner.run(pods_of(objects, "Job/mlflow-migrate"), "migrate")
+    return runner
 
 
 def kubelet(
     objects: tuple[Object, ...], database: Mapping[str, str], s3: Mapping[str, str], root: Path
 ) -> Kubelet:
-    """Runs MLflow's pods with these databases and this store, its server on a port of loopback."""
+    """Return a kubelet for MLflow's pods that uses these databases, this store and a free port."""
     keys = {name: s3[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     (port,) = free_ports(1)
     binaries = postgres.binaries()
@@ -48,7 +57,7 @@ def kubelet(
             },
         },
         root,
-        elsewhere={
+        replacements={
             "--host=0.0.0.0": "--host=127.0.0.1",
             "--port=5000": f"--port={port}",
             "http://127.0.0.1:5000": f"http://127.0.0.1:{port}",

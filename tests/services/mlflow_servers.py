@@ -1,4 +1,4 @@
-"""Real `mlflow server`s on loopback, that can be killed and started again where they were."""
+"""Real `mlflow server`s on loopback, which can be killed and restarted on the same port."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Account:
-    """Who a client is to a server with basic-auth."""
+    """A user of a server with basic-auth."""
 
     name: str
     password: str = field(repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What MLflow's client reads."""
+        """Return the variables that MLflow's client reads."""
         return {"MLFLOW_TRACKING_USERNAME": self.name, "MLFLOW_TRACKING_PASSWORD": self.password}
 
 
 def account(name: str) -> Account:
-    """An account with a random password."""
+    """Return an account with a random password."""
     return Account(name, secrets.token_urlsafe(16))
 
 
 class MlflowServer:
-    """An `mlflow server` on one port and one set of stores, whichever process runs it."""
+    """An `mlflow server`: its port and its stores stay the same when it is restarted."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class MlflowServer:
     ) -> None:
         """
         Args:
-            folder: for its log and its settings, and for what has no other place.
+            folder: for its log and settings, and for its data unless the next two say otherwise.
             backend: SQLAlchemy URI of its database; SQLite in `folder` if None.
-            artifacts: where it keeps them for its clients; below `folder` if None.
+            artifacts: where it keeps its clients' artifacts; below `folder` if None.
             auth_database: SQLAlchemy URI of the users' database; no auth if None.
-            options: further words of its command line.
-            environment: what it shall know beside, such as the keys of its object store.
+            options: more options of its command line; `--workers 1` if empty.
+            environment: more variables, such as the keys of its object store.
         """
         (self.port,) = free_ports(1)
         self.folder = folder
@@ -72,7 +72,7 @@ class MlflowServer:
         self._environment = {
             **(environment or {}),
             "MLFLOW_BACKEND_STORE_URI": backend or f"sqlite:///{folder / 'mlflow.db'}",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nothing needs
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves eight processes
             # the server starts `python -m uvicorn` from PATH
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
             **(self._auth(auth_database) if auth_database else {}),
@@ -84,7 +84,7 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Run it until `kill` or `stop`; returns when it answers."""
+        """Start the server and return when it answers; `kill` or `stop` ends it."""
         self._process = start(self._command, self.log, self._environment)
         try:
             wait_until(self._answers, f"mlflow server; see {self.log}")
@@ -93,14 +93,14 @@ class MlflowServer:
             raise
 
     def kill(self) -> None:
-        """What a crash does: SIGKILL to it and all its workers."""
+        """Crash: send SIGKILL to the server and all its workers."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
     def stop(self) -> None:
-        """End it in order; nothing to do where it does not run."""
+        """Shut the server down in order, if it runs."""
         if self._process is not None:
             end(self._process)
             self._process = None
@@ -120,7 +120,7 @@ class MlflowServer:
             f"database_uri = {database}\n"
             f"admin_username = {self.admin.name}\nadmin_password = {self.admin.password}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-            # Else each call hashes the password: a quarter of a second.
+            # Else each call spends a quarter of a second hashing the password.
             "auth_cache_ttl_seconds = 60\n"
         )
         return {
@@ -134,12 +134,12 @@ class MlflowServer:
         try:
             return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
         except urllib.error.HTTPError:
-            return True  # it refuses our host name, which is an answer
+            return True  # it may refuse this host name, but it answers
         except OSError:
             return False
 
 
-def become(server: MlflowServer, who: Account, patch: pytest.MonkeyPatch) -> None:
-    """Let MLflow's client go to `server` as `who`."""
-    for name, value in {"MLFLOW_TRACKING_URI": server.uri, **who.environment}.items():
+def become(server: MlflowServer, user: Account, patch: pytest.MonkeyPatch) -> None:
+    """Let MLflow's client call `server` as `user`."""
+    for name, value in {"MLFLOW_TRACKING_URI": server.uri, **user.environment}.items():
         patch.setenv(name, value)

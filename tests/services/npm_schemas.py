@@ -1,8 +1,8 @@
-"""Schemas from npm, for the kinds whose definitions are in no Python package and not at hand.
+"""Schemas from npm, for kinds that no Python package and no local definition covers.
 
 @kubernetes-models (MIT) compiles the operators' own Go types into checks: types, enums, patterns,
-limits, required fields; no rules in CEL. schemas/package-lock.json pins them. They do not say which
-version of an operator they were made from, only which version of its API.
+limits, required fields; no rules in CEL. schemas/package-lock.json pins them. The packages name the
+version of an operator's API, not the version of the operator.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _FOLDER = Path(__file__).parent / "schemas"
 
 
 def missing() -> str | None:
-    """What to install first, if anything."""
+    """Return a message about the programs to install first, or None."""
     absent = [name for name in ("node", "npm") if shutil.which(name) is None]
     return f"{' and '.join(absent)} missing; apt install nodejs npm" if absent else None
 
 
 def install() -> None:
     """Fetch the locked packages, unless they are there."""
-    lock, done = _FOLDER / "package-lock.json", _FOLDER / "node_modules/.package-lock.json"
-    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+    lock, installed = _FOLDER / "package-lock.json", _FOLDER / "node_modules/.package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(command, cwd=_FOLDER, check=True)
 
 
 def problems(things: Sequence[Object]) -> list[list[str]]:
-    """What is wrong with each object; their apiVersions must be in PACKAGES."""
+    """Return the errors of each object; their apiVersions must be in PACKAGES."""
     pairs = [(PACKAGES[thing["apiVersion"]], thing) for thing in things]
-    done = subprocess.run(
+    result = subprocess.run(
         ["node", _FOLDER / "judge.js"],
         input=json.dumps(pairs),
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return json.loads(done.stdout)
+    return json.loads(result.stdout)

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own on loopback, from the system's binaries."""
+"""A PostgreSQL cluster for the tests, on loopback, run by the system's binaries."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _USER = "ranzcr"
 
 
 def binaries() -> Path | None:
-    """The folder of the newest PostgreSQL that is installed, None where there is none."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    newest = max(found, key=lambda path: int(path.parent.parent.name), default=None)
+    """Return the folder of the newest installed PostgreSQL, or None."""
+    installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(installed, key=lambda path: int(path.parent.parent.name), default=None)
     return newest.parent if newest else None
 
 
 class Cluster:
-    """A running PostgreSQL; `database` makes one and gives its URI."""
+    """A running PostgreSQL."""
 
     def __init__(self, bin_: Path, folder: Path) -> None:
         (self.port,) = free_ports(1)
@@ -33,7 +33,7 @@ class Cluster:
         self._folder = folder
         self._password = secrets.token_urlsafe(16)
         self._runs = False
-        self._make()
+        self._initialize()
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
@@ -41,24 +41,24 @@ class Cluster:
         self._runs = True
 
     def kill(self) -> None:
-        """What a crash does; the next start recovers."""
+        """Crash; the next start recovers."""
         self._control("-m", "immediate", "stop")
         self._runs = False
 
     def stop(self) -> None:
-        """End it in order; nothing to do where it does not run."""
+        """Shut it down in order, if it runs."""
         if self._runs:
             self._control("-m", "fast", "stop")
             self._runs = False
 
     def database(self, name: str) -> str:
-        """Make a database; its SQLAlchemy URI."""
-        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER)
-        self._run("createdb", *where, name, environment={"PGPASSWORD": self._password})
-        # psycopg2 by name: a bare "postgresql://" asks for another driver.
+        """Create a database and return its SQLAlchemy URI."""
+        options = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER)
+        self._run("createdb", *options, name, environment={"PGPASSWORD": self._password})
+        # A bare "postgresql://" would select another driver.
         return f"postgresql+psycopg2://{_USER}:{self._password}@127.0.0.1:{self.port}/{name}"
 
-    def _make(self) -> None:
+    def _initialize(self) -> None:
         secret = self._folder / "password"
         secret.write_text(self._password)
         if os.getuid() == 0:
@@ -75,7 +75,7 @@ class Cluster:
         subprocess.run(
             [*owner, str(self._bin / program), *words],
             check=True,
-            cwd="/",  # its owner may not enter ours
+            cwd="/",  # the owner may not enter the current folder
             env={**os.environ, **(environment or {})},
             stdout=subprocess.DEVNULL,
         )
@@ -83,8 +83,8 @@ class Cluster:
 
 @contextmanager
 def serving(bin_: Path) -> Iterator[Cluster]:
-    """Run a new cluster until the block ends; then nothing of it is left."""
-    # Not below pytest's folder, which only its owner may enter.
+    """Run a new cluster until the block ends, then delete it."""
+    # Not below pytest's folder: the user postgres may not enter that.
     with tempfile.TemporaryDirectory(prefix="ranzcr-postgres-", dir="/tmp") as folder:
         cluster = Cluster(bin_, Path(folder))
         cluster.start()

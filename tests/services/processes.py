@@ -1,4 +1,4 @@
-"""Start servers on loopback and end exactly those."""
+"""Start and end servers on loopback."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on."""
+    """Return ports of loopback on which nothing listens."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def start(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen:
-    """Run a server in a session of its own, its output added to `log`."""
+    """Start a server in its own session; append its output to `log`."""
     with open(log, "ab") as output:
         return subprocess.Popen(
             [str(word) for word in command],
@@ -36,7 +36,7 @@ def start(
 
 
 def end(process: subprocess.Popen) -> None:
-    """Ask the process and its children to end, then insist."""
+    """End the process and its children by SIGTERM, and after 10 s by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -53,7 +53,7 @@ def end(process: subprocess.Popen) -> None:
 def running(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen]:
-    """Run a server, its output in `log`, and end it and its children with the block."""
+    """Run a server with its output in `log`; end it and its children with the block."""
     process = start(command, log, environment)
     try:
         yield process
@@ -61,10 +61,10 @@ def running(
         end(process)
 
 
-def wait_until(ready: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    """Return when `ready` says so; fail with what did not come up."""
+def wait_until(ready: Callable[[], bool], name: str, seconds: float = 90) -> None:
+    """Return as soon as `ready` returns True; the error says that `name` did not come up."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
-            raise TimeoutError(f"{what} did not come up in {seconds:.0f} s")
+            raise TimeoutError(f"{name} did not come up in {seconds:.0f} s")
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A proxy in front of a server, which loses one answer after the server has done its work."""
+"""A proxy that drops chosen answers of a server after the server has done its work."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-_OF_ONE_HOP = ("connection", "transfer-encoding", "content-length")
+_HOP_HEADERS = ("connection", "transfer-encoding", "content-length")
 
 
 class LossyProxy:
-    """Passes requests on; drops the first answer to each path that `lose` was told."""
+    """Forwards requests to a server; drops one answer to each path given to `lose`."""
 
     def __init__(self, port: int) -> None:
         self.lost: list[str] = []
@@ -26,7 +26,7 @@ class LossyProxy:
         return f"http://127.0.0.1:{self._listening.server_address[1]}"
 
     def lose(self, *endings: str) -> None:
-        """Lose the next answer to a request whose path ends so."""
+        """Drop the next answer to a request whose path has one of these endings."""
         self._to_lose.update(endings)
 
     @contextmanager
@@ -44,7 +44,7 @@ class LossyProxy:
         body = _body(request)
         upstream = http.client.HTTPConnection("127.0.0.1", self._server_port, timeout=60)
         try:
-            headers = {k: v for k, v in request.headers.items() if k.lower() not in _OF_ONE_HOP}
+            headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_HEADERS}
             upstream.request(request.command, request.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
@@ -55,7 +55,7 @@ class LossyProxy:
             return
         request.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in _OF_ONE_HOP:
+            if name.lower() not in _HOP_HEADERS:
                 request.send_header(name, value)
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
@@ -85,7 +85,7 @@ class LossyProxy:
 
 
 def _body(request: BaseHTTPRequestHandler) -> bytes:
-    """What the client sent; in pieces where it does not know how much, as of an empty file."""
+    """Return what the client sent; it sends chunks if it did not know the length beforehand."""
     if request.headers.get("Transfer-Encoding") != "chunked":
         return request.rfile.read(int(request.headers.get("Content-Length") or 0))
     body = b""

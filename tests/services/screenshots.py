@@ -1,4 +1,4 @@
-"""Draw the journal's views for the docs, as Chromium shows them. After `make demo`:
+"""Save pictures of the journal's views in Chromium for the docs. After `make demo`:
 
 .venv/bin/python tests/services/screenshots.py docs/images smoke_student
 """
@@ -17,19 +17,19 @@ from ranzcr.journal import views
 from ranzcr.tracking import place
 
 WIDTH, HEIGHT = 1600, 720  # pixels
-SECONDS = 15  # for the first run to show
+SECONDS = 15  # the longest wait for the first run
 
 
-def main(folder: Path, folds_of: list[str]) -> None:
-    """Draw each view of the local journal that has runs, and the folds of experiments."""
+def main(folder: Path, experiments: list[str]) -> None:
+    """Draw each view of the local journal that has runs, and the folds of some experiments."""
     journal = place.tracking_uri()
     with (
-        tempfile.TemporaryDirectory() as beside,
-        MlflowServer(Path(beside), backend=journal) as server,
+        tempfile.TemporaryDirectory() as server_folder,
+        MlflowServer(Path(server_folder), backend=journal) as server,
         chromium.running() as browser,
     ):
         os.environ["MLFLOW_TRACKING_URI"] = server.uri
-        for link in views.provision(folds_of).links:
+        for link in views.provision(experiments).links:
             draw(browser, link, folder)
 
 

@@ -1,6 +1,6 @@
 """OpenStack Swift with its S3 API on loopback: a real object store from pip alone.
 
-Swift lives in a virtual environment of its own (it wants old dependencies), made on first use.
+Swift needs old dependencies, so it gets its own virtual environment, created at first use.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import getpass
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 from filelock import FileLock
 from processes import free_ports, running, wait_until
 
@@ -25,9 +27,9 @@ FILTERS = (
 
 
 def install(venv: Path) -> Path:
-    """The `bin` folder of a virtual environment with Swift in it."""
+    """Install Swift into a virtual environment unless it is there; return its `bin` folder."""
     venv.mkdir(exist_ok=True)
-    with FileLock(venv / "lock"):  # of several workers one makes it
+    with FileLock(venv / "lock"):  # only one of several workers installs it
         if not (venv / "bin" / "swift-proxy-server").exists():
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
             pip = [venv / "bin" / "pip", "install", "--quiet", "swift==2.38.3"]
@@ -37,7 +39,7 @@ def install(venv: Path) -> Path:
 
 @contextmanager
 def serving(binaries: Path, folder: Path) -> Iterator[str]:
-    """Run the four servers until the block ends; yields the endpoint's URL."""
+    """Run the four servers until the block ends; yield the endpoint's URL."""
     proxy, *backends = free_ports(4)
     _configure(folder, proxy, backends)
     _make_rings(binaries, folder, backends)
@@ -47,6 +49,17 @@ def serving(binaries: Path, folder: Path) -> Iterator[str]:
             stack.enter_context(running(command, folder / f"{name}.log"))
         wait_until(lambda: all(map(_answers, [proxy, *backends])), f"Swift; see {folder}")
         yield f"http://127.0.0.1:{proxy}"
+
+
+def client(environment: Mapping[str, str]) -> Any:
+    """Return an S3 client for the store that the environment names."""
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+    )
 
 
 def _answers(port: int) -> bool:

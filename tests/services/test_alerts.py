@@ -1,4 +1,4 @@
-"""Each alert fires when it should, and not before: asked of Prometheus' own promtool."""
+"""Each alert fires when it should and not before, according to Prometheus' promtool."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ VOLUME = 'namespace="ranzcr", persistentvolumeclaim="ranzcr-work"'
 REQUESTS = "mlflow_http_request_total"
 DAY = 24 * 60
 
-# alert, the series a minute apart, the minute until which it is quiet, that from which it fires
+# alert, series with one value a minute, last minute without the alert, first minute with it
 FIRES = [
     ("MlflowDown", {f"kube_deployment_status_replicas_available{{{MLFLOW}}}": "0x60"}, 1, 3),
-    ("MlflowDown", {}, 1, 3),  # its metric is gone, too
+    ("MlflowDown", {}, 1, 3),  # its metric is missing as well
     (
         "MlflowDegraded",
         {
@@ -112,25 +112,25 @@ HEALTHY = {
 
 @pytest.fixture
 def rules(tmp_path):
-    """The rules of an overlay as a file of Prometheus."""
+    """Write the rules of an overlay as a file for Prometheus."""
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump(find(render("gke"), "PrometheusRule/ranzcr")["spec"]))
     return file
 
 
 def firing(alert: str, minute: int, count: int) -> dict[str, object]:
-    """That so many of an alert fire at a minute; of all alerts where it is ""."""
-    chosen = f'alertname="{alert}", ' if alert else ""
+    """Expect `count` alerts of a name to fire at a minute; "" counts all alerts."""
+    condition = f'alertname="{alert}", ' if alert else ""
     samples = [{"labels": "{}", "value": count}] if count else []
     return {
-        "expr": f'count(ALERTS{{{chosen}alertstate="firing"}})',
+        "expr": f'count(ALERTS{{{condition}alertstate="firing"}})',
         "eval_time": f"{minute}m",
         "exp_samples": samples,
     }
 
 
 def promtool(rules: Path, series: dict[str, str], *expected: dict[str, object]) -> str:
-    """What promtool says against it; nothing if all is as expected."""
+    """Return promtool's report of what differs from `expected`, or an empty string."""
     test = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
@@ -138,11 +138,11 @@ def promtool(rules: Path, series: dict[str, str], *expected: dict[str, object]) 
     }
     file = rules.with_name("test.yaml")
     file.write_text(yaml.safe_dump({"rule_files": [rules.name], "tests": [test]}))
-    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    result = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True)
+    return "" if result.returncode == 0 else result.stdout + result.stderr
 
 
-def test_prometheus_takes_the_rules(rules):
+def test_prometheus_accepts_the_rules(rules):
     subprocess.run(["promtool", "check", "rules", rules], check=True, capture_output=True)
 
 
@@ -151,19 +151,19 @@ def test_an_alert_fires_in_time(rules, alert, series, quiet, fires):
     assert not promtool(rules, series, firing(alert, quiet, 0), firing(alert, fires, 1))
 
 
-def test_every_alert_is_tried(rules):
+def test_every_alert_has_a_case(rules):
     groups = yaml.safe_load(rules.read_text())["groups"]
     names = {rule["alert"] for group in groups for rule in group["rules"]}
     assert names == {alert for alert, *_ in FIRES}
 
 
-def test_nothing_fires_where_all_is_well(rules):
+def test_no_alert_fires_on_a_healthy_platform(rules):
     assert not promtool(rules, HEALTHY, firing("", 295, 0))
 
 
-def test_a_champion_that_is_not_served_at_all_is_not_missed(rules):
+def test_champion_down_stays_quiet_without_a_served_champion(rules):
     assert not promtool(rules, {}, firing("ChampionDown", 60, 0))
 
 
-def test_what_is_not_as_expected_is_told(rules):
+def test_a_wrong_expectation_is_reported(rules):
     assert "got: nil" in promtool(rules, HEALTHY, firing("MlflowDown", 295, 1))

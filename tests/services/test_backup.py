@@ -1,10 +1,9 @@
-"""The backup and the restore that the CronJobs run, on a real PostgreSQL and S3."""
+"""Backup and restore, as the CronJobs run them, on a real PostgreSQL and S3."""
 
 from __future__ import annotations
 
 import json
 
-import boto3
 import mlflow
 import mlflow_pods
 import psycopg2
@@ -23,37 +22,30 @@ def database(cluster):
 
 @pytest.fixture(scope="module")
 def migrated(database, s3, tmp_path_factory):
-    here = mlflow_pods.kubelet(render("eks"), database, s3, tmp_path_factory.mktemp("kubelet"))
-    here.run(pods_of(render("eks"), "Job/mlflow-migrate"), "migrate")
-    return here
+    """Return a kubelet for the overlay's pods, after the migration."""
+    return mlflow_pods.migrated(render("eks"), database, s3, tmp_path_factory.mktemp("kubelet"))
 
 
 @pytest.fixture
 def kubelet(migrated, database, bucket, monkeypatch):
-    """An empty store for backups, and us as libpq knows the server's user."""
+    """A kubelet with an empty store for backups; this process is the server's database user."""
     for name, value in database.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # we leave no session open
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # leave no session open
     return migrated
 
 
 @pytest.fixture
 def bucket(s3):
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=s3["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=s3["AWS_SECRET_ACCESS_KEY"],
-        region_name=s3["AWS_DEFAULT_REGION"],
-    )
+    client = swift.client(s3)
     for key in keys(client):
         client.delete_object(Bucket=swift.BUCKET, Key=key)
     return client
 
 
 def keys(client):
-    found = client.list_objects_v2(Bucket=swift.BUCKET, Prefix="backups/").get("Contents", [])
-    return [entry["Key"] for entry in found]
+    objects = client.list_objects_v2(Bucket=swift.BUCKET, Prefix="backups/").get("Contents", [])
+    return [entry["Key"] for entry in objects]
 
 
 def back_up(kubelet):
@@ -64,12 +56,12 @@ def back_up(kubelet):
 
 def restore(kubelet, check=True, **variables):
     pods = pods_of(render("eks"), "CronJob/mlflow-restore")
-    done = kubelet.run(pods, "pull", check=check, **variables)
-    return done if done.returncode else kubelet.run(pods, "restore", check=check)
+    result = kubelet.run(pods, "pull", check=check, **variables)
+    return result if result.returncode else kubelet.run(pods, "restore", check=check)
 
 
 def log_run(name):
-    """One run in the journal and one user of the same name."""
+    """Write a run into the journal, and a user of the same name."""
     store = mlflow.MlflowClient("postgresql+psycopg2:///mlflow")
     run = store.create_run("0", run_name=name)
     store.log_metric(run.info.run_id, "cv_auc", 0.9)
@@ -83,15 +75,15 @@ def users():
     return store
 
 
-def known():
-    """What both databases know: names of runs, names of users."""
+def contents():
+    """Return the names in both databases: those of runs, those of users."""
     runs = mlflow.MlflowClient("postgresql+psycopg2:///mlflow").search_runs(["0"])
     return {run.info.run_name for run in runs}, {user.username for user in users().list_users()}
 
 
 def test_a_lost_journal_and_its_users_come_back(kubelet):
     log_run("anna")
-    before = known()
+    expected = contents()
     back_up(kubelet)
     log_run("too-late")
     for name in ("mlflow", "mlflow_auth"):
@@ -99,35 +91,35 @@ def test_a_lost_journal_and_its_users_come_back(kubelet):
             connection.cursor().execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         connection.close()
     restore(kubelet)
-    assert known() == before
+    assert contents() == expected
 
 
-def test_what_was_restored_can_be_backed_up_and_restored(kubelet):
+def test_a_restored_database_can_be_backed_up_and_restored(kubelet):
     log_run("ben")
-    before = known()
+    expected = contents()
     back_up(kubelet)
     restore(kubelet)
     back_up(kubelet)
     restore(kubelet)
-    assert known() == before
+    assert contents() == expected
 
 
-def test_a_server_takes_a_restored_database_as_its_own(kubelet):
+def test_a_server_runs_on_a_restored_database(kubelet):
     back_up(kubelet)
     restore(kubelet)
     kubelet.run(pods_of(render("eks"), "Job/mlflow-migrate"), "migrate")
     log_run("cleo")
-    assert "cleo" in known()[0] & known()[1]
+    assert "cleo" in contents()[0] & contents()[1]
 
 
-def test_nothing_is_restored_below_a_running_server(kubelet):
+def test_nothing_is_restored_while_a_server_runs(kubelet):
     back_up(kubelet)
     log_run("dora")
     with psycopg2.connect(dbname="mlflow"):
-        done = restore(kubelet, check=False)
-    assert done.returncode == 1
-    assert "1 sessions are open on the databases; scale the deployment mlflow to 0" in done.stderr
-    assert "dora" in known()[0]
+        result = restore(kubelet, check=False)
+    assert result.returncode == 1
+    assert "1 sessions are open on the databases; scale the deployment mlflow to 0" in result.stderr
+    assert "dora" in contents()[0]
 
 
 def test_a_damaged_dump_changes_nothing(kubelet, bucket):
@@ -136,29 +128,29 @@ def test_a_damaged_dump_changes_nothing(kubelet, bucket):
     (dump,) = [key for key in keys(bucket) if key.endswith("mlflow_auth.dump")]
     content = bucket.get_object(Bucket=swift.BUCKET, Key=dump)["Body"].read()
     bucket.put_object(Bucket=swift.BUCKET, Key=dump, Body=content[:-100])
-    done = restore(kubelet, check=False)
-    assert done.returncode == 1
-    assert done.stderr.endswith("its content has changed; choose another backup\n")
-    assert "emil" in known()[0] & known()[1]
+    result = restore(kubelet, check=False)
+    assert result.returncode == 1
+    assert result.stderr.endswith("its content has changed; choose another backup\n")
+    assert "emil" in contents()[0] & contents()[1]
 
 
 def test_a_backup_is_chosen_by_name(kubelet, bucket):
     log_run("fritz")
-    before = known()
+    expected = contents()
     back_up(kubelet)
     (name,) = {key.split("/")[1] for key in keys(bucket)}
-    other = f"backups/{name.replace('20', '21', 1)}"  # a later one
+    other = f"backups/{name.replace('20', '21', 1)}"  # a later backup
     for file in ("mlflow.dump", "mlflow_auth.dump"):
         bucket.put_object(Bucket=swift.BUCKET, Key=f"{other}/{file}", Body=b"half of a dump")
-    restore(kubelet)  # that was cut off: it has no manifest
+    restore(kubelet)  # ignores the later one, which is incomplete: it has no manifest
     log_run("gerda")
     restore(kubelet, BACKUP=name)
-    assert known() == before
-    done = restore(kubelet, check=False, BACKUP="yesterday")
-    assert done.stderr.endswith(f"no backup yesterday; there are {name}\n")
+    assert contents() == expected
+    result = restore(kubelet, check=False, BACKUP="yesterday")
+    assert result.stderr.endswith(f"no backup yesterday; there are {name}\n")
 
 
-def test_old_backups_and_those_that_were_cut_off_are_deleted(kubelet, bucket):
+def test_old_and_incomplete_backups_are_deleted(kubelet, bucket):
     def put(name, file):
         bucket.put_object(Bucket=swift.BUCKET, Key=f"backups/{name}/{file}", Body=json.dumps({}))
 
@@ -167,7 +159,7 @@ def test_old_backups_and_those_that_were_cut_off_are_deleted(kubelet, bucket):
     put("2026-01-01T031700Z", "mlflow.dump")
     put("2026-01-02T031700Z", "mlflow.dump")
     back_up(kubelet)
-    left = {key.split("/")[1] for key in keys(bucket)}
-    assert min(left) == "2026-01-02T021700Z"
-    assert "2026-01-01T031700Z" not in left
+    kept = {key.split("/")[1] for key in keys(bucket)}
+    assert min(kept) == "2026-01-02T021700Z"
+    assert "2026-01-01T031700Z" not in kept
     assert len({key for key in keys(bucket) if key.endswith("manifest.json")}) == 30

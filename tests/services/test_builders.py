@@ -1,4 +1,4 @@
-"""Buildah and Podman build what Docker builds; `make images` takes any of them."""
+"""Buildah and Podman build the same images as Docker; `make images` can use any of them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ driver = "overlay"
 graphroot = "{folder}/images"
 runroot = "{folder}/run"
 """
-SAME = ("Cmd", "Env", "ExposedPorts", "Healthcheck", "User", "WorkingDir")
+COMPARED = ("Cmd", "Env", "ExposedPorts", "Healthcheck", "User", "WorkingDir")
 REVISION = "org.opencontainers.image.revision"
-ITS_OWN = ("io.buildah.version", "org.opencontainers.image.base.name", REVISION)
+VARYING_LABELS = ("io.buildah.version", "org.opencontainers.image.base.name", REVISION)
 
 
 @pytest.fixture(scope="module")
 def storage(host, images) -> Iterator[dict[str, str]]:
-    """The environment in which both find the builder's base, and keep what they make.
+    """Return the environment in which both tools find the base image and keep their images.
 
-    They change root instead of making containers, which not every machine allows.
+    They use chroot in place of containers, which not every machine allows.
     """
     with tempfile.TemporaryDirectory(prefix="ranzcr-buildah-", dir="/var/tmp") as name:
         folder = Path(name)
@@ -42,7 +42,7 @@ def storage(host, images) -> Iterator[dict[str, str]]:
         base = folder / "tmp" / "base.tar"
         with base.open("wb") as file:
             file.writelines(host.client.images.get(docker_host.BUILDER).save(named=True))
-        said(["buildah", "pull", f"docker-archive:{base}"], environment)
+        output_of(["buildah", "pull", f"docker-archive:{base}"], environment)
         base.unlink()
         yield environment
         assert not docker_host.holds_secret(folder / "images")
@@ -54,28 +54,28 @@ def test_another_builder_makes_the_same_image(host, images, storage, tmp_path, t
         pytest.skip(f"no {tool}; apt install {tool}")
     with docker_host.pip_configuration(tmp_path) as pip_conf:
         with pip_conf.open("a") as file:
-            file.write("[install]\ncompile = false\n")  # it takes half of the time
+            file.write("[install]\ncompile = false\n")  # saves half of the time
         base = {"BUILD_WITH": tool, "BASE": docker_host.BUILDER}
         built = docker_host.build(pip_conf, "ranzcr-serve", **base, **storage)
-    found = configuration(built["ranzcr-serve"], storage)
+    config = configuration(built["ranzcr-serve"], storage)
     expected = host.client.images.get(images["ranzcr-serve"]).attrs["Config"]
-    assert {key: found[key] for key in SAME} == {key: expected[key] for key in SAME}
-    assert labels(found) == labels(expected)
-    assert f"-{found['Labels'][REVISION][:12]}" in built["ranzcr-serve"]
+    assert {key: config[key] for key in COMPARED} == {key: expected[key] for key in COMPARED}
+    assert labels(config) == labels(expected)
+    assert f"-{config['Labels'][REVISION][:12]}" in built["ranzcr-serve"]
 
 
 def configuration(tag: str, environment: dict[str, str]) -> dict[str, Any]:
-    told = said(["buildah", "inspect", "--type", "image", tag], environment)
-    return json.loads(told)["Docker"]["config"]
+    description = output_of(["buildah", "inspect", "--type", "image", tag], environment)
+    return json.loads(description)["Docker"]["config"]
 
 
 def labels(config: dict[str, Any]) -> dict[str, str]:
-    return {key: value for key, value in config["Labels"].items() if key not in ITS_OWN}
+    return {key: value for key, value in config["Labels"].items() if key not in VARYING_LABELS}
 
 
-def said(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
+def output_of(command: list[str], environment: dict[str, str]) -> str:
+    result = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout

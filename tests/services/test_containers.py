@@ -1,4 +1,4 @@
-"""Tasks in containers: a failure is one each time, a gate holds, nothing is left running."""
+"""Tasks in containers: failures are reported, gates hold, no container is left running."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ component = dsl.component(base_image="python-toy", install_kfp_package=False)
 
 
 @pytest.fixture(autouse=True)
-def _our_docker(host, monkeypatch):
-    """Our own daemon is the one that everything here talks to."""
+def _docker_daemon(host, monkeypatch):
+    """Let every Docker client use the daemon of the tests."""
     monkeypatch.setenv("DOCKER_HOST", host.environment["DOCKER_HOST"])
 
 
@@ -45,7 +45,6 @@ def gate(verdict: str) -> str:
 
 @component
 def deploy(verdict: str) -> str:
-
     from ranzcr.home import home
 
     (home() / "deployed").touch()
@@ -76,12 +75,12 @@ def run(images, tmp_path):
     return _run
 
 
-def test_what_passes_its_gate_is_deployed(run, tmp_path):
+def test_a_model_that_passes_its_gate_is_deployed(run, tmp_path):
     run("pass")
     assert (tmp_path / "home" / "deployed").exists()
 
 
-def test_a_stage_that_fails_at_once_is_a_failure_each_time(run, tmp_path):
+def test_a_stage_that_fails_at_once_fails_the_run_each_time(run, tmp_path):
     for _ in range(20):
         with pytest.raises(PipelineError, match="stage gate failed: not good enough; then run the"):
             run("fail")
@@ -93,7 +92,7 @@ def test_a_crash_in_a_container_points_to_the_log(run):
         run("crash")
 
 
-def test_a_stage_that_takes_all_the_memory_says_so(run, monkeypatch):
+def test_a_stage_that_runs_out_of_memory_is_reported(run, monkeypatch):
     monkeypatch.setattr(containers, "memory", lambda: 600 << 20)
     with pytest.raises(PipelineError, match="stage gate ran out of memory; give it more or"):
         run("hunger")
@@ -116,11 +115,11 @@ def test_ctrl_c_ends_the_containers(host, images, run, capfd):
     assert "stopped; run the same command again" in capfd.readouterr().err
 
 
-def test_an_image_that_is_not_there_is_named_with_how_to_build_it(images):
+def test_the_error_for_a_missing_image_says_how_to_build_it(images):
     with pytest.raises(ConfigError, match="--image ranzcr:no: Docker has no such image; build it"):
         containers.Containers("ranzcr:no", data=[], parallel=1)
 
 
-def test_an_image_of_something_else_is_refused(images):
+def test_an_image_without_ranzcr_is_refused(images):
     with pytest.raises(ConfigError, match="--image local/base:bookworm: it does not hold ranzcr"):
         containers.Containers(docker_host.BASE, data=[], parallel=1)

@@ -1,11 +1,10 @@
-"""The doctor on real servers: a sound one as a team runs it, and some that are broken."""
+"""The doctor on real servers: a sound one as a team runs it, and several broken ones."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-import boto3
 import postgres
 import pytest
 import swift
@@ -21,7 +20,7 @@ OLD = "3.11.1"  # before MLflow's roles
 
 
 def examine(uri, until=None):
-    """Return the findings by name, up to one of them."""
+    """Return the findings by name, up to and including `until`."""
     findings = {}
     examination = doctor.examine(uri, artifact_mb=3)
     for finding in examination:
@@ -36,14 +35,12 @@ def examine(uri, until=None):
 def test_a_sound_server_passes_every_check(role, guarded_server, team, s3, monkeypatch):
     become(guarded_server, team[role], monkeypatch)
     findings = examine(guarded_server.uri)
-    assert {name: each for name, each in findings.items() if each.outcome != "ok"} == {}
-    may = {"admin": "may write ranzcr-clip", "trainer": "may not write ranzcr-clip"}[role]
-    assert findings["our role"].text.endswith(may)
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    stored = boto3.client("s3").list_objects_v2(Bucket=swift.BUCKET, Prefix="guarded")
-    left = [each["Key"] for each in stored.get("Contents", [])]
-    assert not [key for key in left if key.endswith(".bin")]
+    assert {name: it for name, it in findings.items() if it.outcome != "ok"} == {}
+    expected = {"admin": "may write ranzcr-clip", "trainer": "may not write ranzcr-clip"}[role]
+    assert findings["our role"].text.endswith(expected)
+    stored = swift.client(s3).list_objects_v2(Bucket=swift.BUCKET, Prefix="guarded")
+    keys = [entry["Key"] for entry in stored.get("Contents", [])]
+    assert not [key for key in keys if key.endswith(".bin")]
 
 
 def test_a_viewer_should_ask_for_a_role(guarded_server, team, monkeypatch):
@@ -56,28 +53,28 @@ def test_a_viewer_should_ask_for_a_role(guarded_server, team, monkeypatch):
 def test_a_wrong_password_fails_once(guarded_server, team, monkeypatch):
     become(guarded_server, team["viewer"], monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not this one")
-    done = CliRunner().invoke(app, ["doctor"])
-    assert done.exit_code == 2
-    assert "rejects the password of the-viewer" in done.stdout
-    assert "fail  our credentials: set MLFLOW_TRACKING_USERNAME" in done.stdout
-    assert "5 ok, 1 fail" in done.stdout
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 2
+    assert "rejects the password of the-viewer" in result.stdout
+    assert "fail  our credentials: set MLFLOW_TRACKING_USERNAME" in result.stdout
+    assert "5 ok, 1 fail" in result.stdout
 
 
-def test_a_server_that_does_not_know_its_own_name(tmp_path, monkeypatch):
+def test_a_server_that_refuses_its_own_host_name(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     options = ("--workers", "1", "--allowed-hosts", "mlflow,mlflow:*")
-    with MlflowServer(tmp_path, options=options) as wrong:
-        findings = examine(wrong.uri)
+    with MlflowServer(tmp_path, options=options) as server:
+        findings = examine(server.uri)
     assert findings["answers"].outcome == "ok"
     assert findings["our host name"].outcome == "fail"
-    assert findings["our host name"].text == f"refuses {wrong.uri}"
+    assert findings["our host name"].text == f"refuses {server.uri}"
     assert "--allowed-hosts" in findings["our host name"].fix
-    assert {each.outcome for each in findings.values()} == {"ok", "fail", "skip"}
+    assert {finding.outcome for finding in findings.values()} == {"ok", "fail", "skip"}
 
 
 @pytest.fixture
 def old_mlflow(tmp_path):
-    """The environment in which `mlflow` is an older version."""
+    """Install an older MLflow; return the environment that selects it."""
     folder = tmp_path / "old"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run([*pip, "--target", folder, f"mlflow=={OLD}"], check=True)
@@ -90,7 +87,9 @@ def test_an_old_server_that_cannot_store_artifacts(old_mlflow, tmp_path, monkeyp
     folder.mkdir()
     stores = {
         "auth_database": f"sqlite:///{folder / 'auth.db'}",
-        "artifacts": str(tmp_path / "a-file" / "artifacts"),  # nothing can be made there
+        "artifacts": str(
+            tmp_path / "a-file" / "artifacts"
+        ),  # below a file: no folder can be created
     }
     (tmp_path / "roles.yaml").write_text("users:\n  admin: {role: admin}\n")
     with MlflowServer(folder, environment=old_mlflow, **stores) as old:
@@ -112,7 +111,7 @@ def test_a_server_without_users_is_a_warning(mlflow_server, monkeypatch):
     assert finding.text == "it has no users: anyone who reaches it may write and delete everything"
 
 
-def test_a_server_without_its_database_is_one_line(tmp_path, monkeypatch):
+def test_a_server_without_its_database_is_reported_in_one_line(tmp_path, monkeypatch):
     binaries = postgres.binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")

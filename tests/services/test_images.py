@@ -1,4 +1,4 @@
-"""The images, built from a local base: what they hold, what they may do, what they are for."""
+"""The images, built from a local base: their contents, their rights and their purpose."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ LOCK = Path(__file__).parent.parent.parent / "requirements.lock"
 
 @pytest.fixture
 def inside(host: DockerHost, images: dict[str, str]):
-    """Run a command in an image as any user, nothing writable but /tmp; what it prints."""
+    """Return a function that runs a command as any user and returns its output."""
 
     def _inside(name: str, *command: str) -> str:
         with host.container(images[name], *command, user="12345:12345") as container:
             status = container.wait()["StatusCode"]
-            said = container.logs().decode()
-        assert status == 0, said
-        return said
+            output = container.logs().decode()
+        assert status == 0, output
+        return output
 
     return _inside
 
 
-def test_a_container_keeps_to_its_share_of_the_cores(host, images):
+def test_torch_uses_only_the_cores_of_its_container(host, images):
     code = "from ranzcr.cores import limit_torch; limit_torch(); import torch; "
     command = ("python", "-c", code + "print(torch.get_num_threads())")
     with host.container(images["ranzcr"], *command, nano_cpus=10**9) as container:
@@ -53,7 +53,7 @@ def test_a_container_keeps_to_its_share_of_the_cores(host, images):
 
 @pytest.fixture(scope="module")
 def journal(host: DockerHost, images: dict[str, str]) -> Iterator[str]:
-    """An MLflow server from its image, on SQLite and a folder."""
+    """Run an MLflow server from its image, on SQLite and a folder; return its URL."""
     with tempfile.TemporaryDirectory(prefix="ranzcr-journal-", dir="/tmp") as folder:
         os.chown(folder, 10001, 10001)
         (port,) = free_ports(1)
@@ -76,42 +76,43 @@ def is_healthy(container) -> bool:
 
 
 def seconds_to_stop(container) -> float:
-    """How long an orderly stop takes. Docker kills after 30 s."""
-    began = time.monotonic()
+    """Stop a container in order; return the seconds it took. Docker kills it after 30 s."""
+    start = time.monotonic()
     container.stop(timeout=30)
+    seconds = time.monotonic() - start
     container.reload()
     assert container.attrs["State"]["ExitCode"] in (0, 143), container.logs().decode()
-    return time.monotonic() - began
+    return seconds
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_says_what_it_is_and_runs_as_a_fixed_user(host, images, name):
-    found = host.client.images.get(images[name])
-    labels = found.labels
-    assert found.attrs["Config"]["User"] == USER
+def test_an_image_has_its_labels_and_a_fixed_user(host, images, name):
+    image = host.client.images.get(images[name])
+    labels = image.labels
+    assert image.attrs["Config"]["User"] == USER
     assert labels["org.opencontainers.image.title"] == name
     commit = labels["org.opencontainers.image.revision"]
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
     version = labels["org.opencontainers.image.version"]
     assert images[name].startswith(f"{name}:{version}-{commit[:12]}")
     assert labels["org.opencontainers.image.base.name"] == docker_host.BASE
-    print(f"{name}: {found.attrs['Size'] / 1e6:.0f} MB")
+    print(f"{name}: {image.attrs['Size'] / 1e6:.0f} MB")
 
 
-def test_the_server_and_the_served_model_need_no_torch(host, images):
+def test_the_images_of_the_servers_are_small(host, images):
     sizes = {name: host.client.images.get(images[name]).attrs["Size"] for name in NAMES}
     assert max(sizes["ranzcr-mlflow"], sizes["ranzcr-serve"]) < sizes["ranzcr"] / 2
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_holds_the_locked_packages_and_lists_them(inside, name):
+def test_an_image_lists_its_packages_which_have_the_locked_versions(inside, name):
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
     listed = inside(name, "cat", "/opt/venv/packages.txt").split()
-    held = dict(line.lower().replace("_", "-").split("==") for line in listed)
-    assert len(held) > 20
-    # torch+cpu is the CPU build of what the lock names.
-    assert {package: version.split("+")[0] for package, version in held.items()} == {
-        package: locked[package] for package in held
+    packages = dict(line.lower().replace("_", "-").split("==") for line in listed)
+    assert len(packages) > 20
+    # The lock names torch, the image has its CPU build, torch+cpu.
+    assert {package: version.split("+")[0] for package, version in packages.items()} == {
+        package: locked[package] for package in packages
     }
 
 
@@ -125,40 +126,40 @@ def test_an_image_has_no_build_tools(inside, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_commands_of_an_image_run_by_its_own_python(inside, name):
-    first = inside(name, "sh", "-c", "grep -shI '^#!' /opt/*/bin/* || true").splitlines()
-    assert len(first) > 5
-    assert set(first) == {"#!/opt/venv/bin/python"}
+def test_the_commands_of_an_image_use_its_own_python(inside, name):
+    shebangs = inside(name, "sh", "-c", "grep -shI '^#!' /opt/*/bin/* || true").splitlines()
+    assert len(shebangs) > 5
+    assert set(shebangs) == {"#!/opt/venv/bin/python"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_layer_holds_a_cache_or_a_secret(host, images, name):
     folders = layers(host, images[name])
-    held = [path.relative_to(each).as_posix() for each in folders for path in each.rglob("*")]
-    assert len(held) > 1000
+    paths = [path.relative_to(layer).as_posix() for layer in folders for path in layer.rglob("*")]
+    assert len(paths) > 1000
     caches = re.compile(r"root/\.cache/|var/cache/apt/.*deb|etc/pip\.conf|run/secrets")
-    assert not [path for path in held if caches.match(path)]
+    assert not [path for path in paths if caches.match(path)]
     assert not docker_host.holds_secret(*folders)
-    told = host.client.images.get(images[name]).history()
-    assert docker_host.SECRET not in json.dumps(told)
+    history = host.client.images.get(images[name]).history()
+    assert docker_host.SECRET not in json.dumps(history)
 
 
 def layers(host: DockerHost, tag: str) -> list[Path]:
-    """What each layer of an image added, as folders."""
+    """Return the folders of an image's layers."""
     driver = host.client.images.get(tag).attrs["GraphDriver"]
     assert driver["Name"] == "overlay2"
     folders = [driver["Data"]["UpperDir"], *driver["Data"]["LowerDir"].split(":")]
     return [Path(folder) for folder in folders]
 
 
-def test_training_can_be_imported_by_any_user_on_a_read_only_system(inside):
-    said = inside(
+def test_any_user_can_import_the_training_on_a_read_only_system(inside):
+    output = inside(
         "ranzcr",
         *("python", "-c"),
         "import ranzcr.training.fit, ranzcr.inference.export, pipelines.competition\n"
         "import torchvision.transforms; print('all there')",
     )
-    assert said.endswith("all there\n")
+    assert output.endswith("all there\n")
     assert "  pipeline  Run a pipeline here" in inside("ranzcr", "ranzcr", "--help")
 
 
@@ -170,7 +171,7 @@ def pipeline_run(
     competition: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The home folder after the whole pipeline has run in containers, twice."""
+    """Run the whole pipeline in containers, twice; return its home folder."""
     folder = tmp_path_factory.mktemp("in-containers")
     environment = {
         **os.environ,
@@ -185,14 +186,14 @@ def pipeline_run(
         *("--runner", "docker", "--image", images["ranzcr"]),
     ]
     for _ in range(2):
-        done = subprocess.run(
+        result = subprocess.run(
             [Path(sys.executable).parent / "ranzcr", *command],
             env=environment,
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
-    assert "train smoke_student fold 1: cached" in done.stderr
+        assert result.returncode == 0, result.stderr
+    assert "train smoke_student fold 1: cached" in result.stderr
     assert not host.client.containers.list(all=True, filters={"ancestor": images["ranzcr"]})
     return folder / "home"
 
@@ -240,7 +241,9 @@ def test_the_journal_names_the_image_and_its_commit(host, images, journal, pipel
     ("variable", "value", "problem"),
     [("MODEL_URI", "models:/nothing@champion", ": "), ("PORT", "http", ": not a number")],
 )
-def test_what_cannot_be_served_is_one_line(host, images, journal, variable, value, problem):
+def test_a_server_that_cannot_start_says_why_in_one_line(
+    host, images, journal, variable, value, problem
+):
     environment = {"MLFLOW_TRACKING_URI": journal, variable: value}
     with host.container(images["ranzcr-serve"], environment=environment) as container:
         assert container.wait()["StatusCode"] == 1
@@ -248,7 +251,7 @@ def test_what_cannot_be_served_is_one_line(host, images, journal, variable, valu
     assert line.startswith(f"{variable} {value}{problem}")
 
 
-def test_mlflow_runs_on_postgresql_and_asks_who_it_is(host, images, postgresql, tmp_path):
+def test_mlflow_runs_on_postgresql_and_asks_for_credentials(host, images, postgresql, tmp_path):
     admin = account("admin")
     settings = tmp_path / "auth.ini"
     settings.write_text(
@@ -271,8 +274,8 @@ def test_mlflow_runs_on_postgresql_and_asks_who_it_is(host, images, postgresql, 
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(url, timeout=30)
-        who = base64.b64encode(f"{admin.name}:{admin.password}".encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {who}"})
-        found = json.load(urllib.request.urlopen(request, timeout=30))
-        assert found["experiments"][0]["name"] == "Default"
+        credentials = base64.b64encode(f"{admin.name}:{admin.password}".encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {credentials}"})
+        answer = json.load(urllib.request.urlopen(request, timeout=30))
+        assert answer["experiments"][0]["name"] == "Default"
         assert seconds_to_stop(container) < 25

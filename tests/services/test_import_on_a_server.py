@@ -1,29 +1,13 @@
-"""Importing a table to a real server: many rows at once, lost answers, a server that dies."""
+"""Importing a table to a real server: many rows at once, lost answers, a crash."""
 
 import pytest
 from journal_runs import frame
-from mlflow_servers import MlflowServer
-from proxy import LossyProxy
 
 from ranzcr.errors import TrackingError
 from ranzcr.journal import importing
 from ranzcr.tracking import server
 
 ROWS = 24
-
-
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory):
-    """A server of this module's own: a test kills it and starts it again."""
-    with MlflowServer(tmp_path_factory.mktemp("mortal")) as running:
-        yield running
-
-
-@pytest.fixture
-def lossy(mortal, monkeypatch):
-    with LossyProxy(mortal.port).serving() as proxy:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
-        yield proxy
 
 
 @pytest.fixture
@@ -40,26 +24,25 @@ def table(tmp_path):
 
 
 def names(start):
-    found = frame().experiment
-    return sorted(name for name in found if name.startswith(f"{start}_"))
+    return sorted(name for name in frame().experiment if name.startswith(f"{start}_"))
 
 
 def all_of(start):
     return sorted(f"{start}_{number}" for number in range(ROWS))
 
 
-def test_rows_are_made_once_though_answers_are_lost(lossy, table):
-    lossy.lose("/runs/create", "/runs/update", "/runs/log-batch")
+def test_rows_are_created_once_though_answers_are_lost(lossy_proxy, table):
+    lossy_proxy.lose("/runs/create", "/runs/update", "/runs/log-batch")
     importing.run(table("lost"))
-    assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
+    assert sorted(lossy_proxy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
     assert names("lost") == all_of("lost")
     assert importing.run(table("lost")).summary() == f"0 new, 0 changed, {ROWS} same"
     client = server.connect()
-    begun = client.search_runs([server.experiment_id(client)], "tags.imported_cells = 'unfinished'")
-    assert begun == []
+    experiment = server.experiment_id(client)
+    assert client.search_runs([experiment], "tags.imported_cells = 'unfinished'") == []
 
 
-def test_edits_and_replacements_reach_a_server(lossy, table):
+def test_edits_and_replacements_reach_a_server(lossy_proxy, table):
     importing.run(table("edit"))
     edited = table("edit", ("0.901", "0.899"), ("edit_2,0.902,light", "edit_2,0.902,heavy"))
     assert importing.run(edited).summary() == f"0 new, 2 changed, {ROWS - 2} same"
@@ -67,14 +50,16 @@ def test_edits_and_replacements_reach_a_server(lossy, table):
     assert names("edit") == all_of("edit")
 
 
-def test_an_import_that_loses_its_server_is_finished_by_the_next(mortal, lossy, table, monkeypatch):
-    real, calls = importing.writing._log, []
+def test_an_import_that_loses_its_server_is_finished_by_the_next(
+    private_server, lossy_proxy, table, monkeypatch
+):
+    log, calls = importing.writing._log, []
 
     def killing(*arguments):
         calls.append(1)
         if len(calls) == ROWS // 2:
-            mortal.kill()
-        real(*arguments)
+            private_server.kill()
+        log(*arguments)
 
     monkeypatch.setattr(importing.writing, "_log", killing)
     monkeypatch.setattr(server, "_PATIENCE", 1)
@@ -82,8 +67,8 @@ def test_an_import_that_loses_its_server_is_finished_by_the_next(mortal, lossy, 
         TrackingError, match=f"of {ROWS} changes are written, import dead.csv again"
     ):
         importing.run(table("dead"))
-    monkeypatch.setattr(importing.writing, "_log", real)
-    mortal.start()
+    monkeypatch.setattr(importing.writing, "_log", log)
+    private_server.start()
     assert 0 < len(names("dead")) < ROWS
     importing.run(table("dead"))
     assert names("dead") == all_of("dead")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from journal_runs import comparable, row
+from mlflow_servers import become
 
 from ranzcr.errors import TrackingError
 from ranzcr.journal import reading, remote, rows, show
@@ -17,15 +18,13 @@ def client(guarded_server, monkeypatch):
 
 
 def _connected(guarded_server, patch):
-    environment = {"MLFLOW_TRACKING_URI": guarded_server.uri, **guarded_server.admin.environment}
-    for name, value in environment.items():
-        patch.setenv(name, value)
+    become(guarded_server, guarded_server.admin, patch)
     return server.connect()
 
 
 @pytest.fixture(scope="module")
 def written(guarded_server):
-    """Ids of 19 rows, so that most slices have one; a deleted run and a fold are not among them."""
+    """Write 19 rows (most slices get one), a deleted run and a fold; return the rows' ids."""
     with pytest.MonkeyPatch.context() as patch:
         client = _connected(guarded_server, patch)
         ids = [

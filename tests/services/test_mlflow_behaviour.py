@@ -1,4 +1,4 @@
-"""What ranzcr relies on in MLflow itself, on a server with PostgreSQL and S3.
+"""Behaviour of MLflow that ranzcr relies on, on a server with PostgreSQL and S3.
 
 `ranzcr doctor` checks a deployment. Other files here test resent and late metrics (test_outages),
 saved views (test_saved_views) and promotions (test_promotion_on_a_server).
@@ -53,7 +53,7 @@ def test_long_params_and_tags_are_kept(client, experiment):
     assert (data.params["long"], data.tags["long"]) == (param, tag)
 
 
-def test_runs_are_found_and_sorted(client, experiment):
+def test_runs_are_searched_and_sorted(client, experiment):
     single = client.create_run(experiment, tags={Tag.KIND: Kind.SINGLE}).info.run_id
     client.set_terminated(single, "FINISHED")
     tags = {Tag.PARENT_RUN: single, Tag.KIND: Kind.FOLD}
@@ -69,8 +69,8 @@ def test_runs_are_found_and_sorted(client, experiment):
         "": [single, fold],
     }
     for condition, ids in expected.items():
-        found = client.search_runs([experiment], condition, order_by=["metrics.cv_auc DESC"])
-        assert [run.info.run_id for run in found] == ids, condition
+        matches = client.search_runs([experiment], condition, order_by=["metrics.cv_auc DESC"])
+        assert [run.info.run_id for run in matches] == ids, condition
 
 
 def test_two_runs_that_start_at_once_both_get_their_data_set(client, experiment):
@@ -80,7 +80,7 @@ def test_two_runs_that_start_at_once_both_get_their_data_set(client, experiment)
     def log(run_id):
         try:
             client.log_inputs(run_id, [DatasetInput(dataset, [])])
-        except MlflowException:  # both made the data set; ranzcr tries again, too
+        except MlflowException:  # both created the data set; ranzcr retries as well
             client.log_inputs(run_id, [DatasetInput(dataset, [])])
 
     with ThreadPoolExecutor(2) as pool:

@@ -1,4 +1,4 @@
-"""The CronJob of the manifests, run as a kubelet would, posts what a real server records."""
+"""The CronJob of the manifests, run as by a kubelet, posts the events of a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_cron_job_posts_a_scored_run_once(mlflow, tmp_path):
             objects,
             {"viewer-mlflow": {}, "ranzcr-chat": {"RANZCR_WEBHOOK_URL": chat.url}},
             tmp_path / "volumes",
-            elsewhere={},
+            replacements={},
             variables={"MLFLOW_TRACKING_URI": mlflow.uri},
             path=tmp_path,
         )

@@ -1,4 +1,4 @@
-"""A real server that is killed, and one whose answers are lost on the way."""
+"""A real server that is killed, and a proxy that loses its answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from journal_fixtures import PASSED
-from mlflow_servers import MlflowServer
-from proxy import LossyProxy
+from mlflow.entities import ViewType
 
 from ranzcr import config
 from ranzcr.registry import registry
@@ -21,26 +20,6 @@ from ranzcr.tracking.names import Tag
 
 RANZCR = Path(sys.executable).parent / "ranzcr"
 DIGEST = "d" * 64
-
-
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory):
-    """A server of this module's own: its tests kill it and start it again."""
-    with MlflowServer(tmp_path_factory.mktemp("mortal")) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def lossy(mortal, home, monkeypatch):
-    with LossyProxy(mortal.port).serving() as proxy:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
-        yield proxy
 
 
 def fold_run(name, fold=0, digest=DIGEST):
@@ -71,10 +50,10 @@ with context.fold_run(
 
 
 @pytest.fixture
-def training(mortal, home, monkeypatch):
-    """Starts a training of 300 epochs that waits before epochs 100 and 200."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mortal.uri)
-    started = []
+def training(private_server, monkeypatch):
+    """Return a function that starts a training; it waits before epochs 100 and 200 of 300."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", private_server.uri)
+    processes = []
 
     def start(end):
         process = subprocess.Popen(
@@ -84,37 +63,43 @@ def training(mortal, home, monkeypatch):
             stderr=subprocess.PIPE,
             text=True,
         )
-        started.append(process)
+        processes.append(process)
         return process
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
         process.wait()
 
 
-def go_on(process):
+def train_without_server(process, server):
+    """Kill the server before epoch 100, then let the training finish; return its run id."""
+    run_id = process.stdout.readline().strip()
+    server.kill()
+    resume(process)
+    process.stdout.readline()
+    resume(process)
+    return run_id
+
+
+def resume(process):
     process.stdin.write("\n")
     process.stdin.flush()
 
 
 def flush():
-    done = subprocess.run([RANZCR, "journal", "flush"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = subprocess.run([RANZCR, "journal", "flush"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
-def test_a_training_outlives_its_server_and_loses_nothing(mortal, training):
+def test_a_training_whose_server_is_killed_loses_nothing(private_server, training):
     process = training("ended")
-    run_id = process.stdout.readline().strip()
-    mortal.kill()
-    go_on(process)
-    process.stdout.readline()
-    go_on(process)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert "wait in" in said
-    mortal.start()
+    run_id = train_without_server(process, private_server)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "wait in" in errors
+    private_server.start()
     assert "sent " in flush()
     client = server.connect()
     assert losses(client, run_id) == [(epoch, float(epoch)) for epoch in range(300)]
@@ -123,17 +108,13 @@ def test_a_training_outlives_its_server_and_loses_nothing(mortal, training):
     assert flush() == "sent 0 entries\n"
 
 
-def test_a_training_killed_while_its_server_is_dead_loses_nothing(mortal, training):
+def test_a_training_killed_while_its_server_is_dead_loses_nothing(private_server, training):
     process = training("killed")
-    run_id = process.stdout.readline().strip()
-    mortal.kill()
-    go_on(process)
-    process.stdout.readline()
-    go_on(process)
+    run_id = train_without_server(process, private_server)
     assert process.stdout.readline() == "logged\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    mortal.start()
+    private_server.start()
     assert run_id in flush()
     client = server.connect()
     assert losses(client, run_id) == [(epoch, float(epoch)) for epoch in range(300)]
@@ -141,9 +122,9 @@ def test_a_training_killed_while_its_server_is_dead_loses_nothing(mortal, traini
 
 
 def test_a_server_killed_in_the_middle_of_a_batch_has_each_value_once(
-    mortal, home, monkeypatch, capfd
+    private_server, monkeypatch, capfd
 ):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mortal.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", private_server.uri)
     monkeypatch.setattr(outbox, "_GRACE", 0)
     with fold_run("kdb3v3_b71_001") as run:
         for epoch in range(20_000):
@@ -152,37 +133,36 @@ def test_a_server_killed_in_the_middle_of_a_batch_has_each_value_once(
         end = time.monotonic() + 60
         while not losses(client, run.run_id):  # the thread has begun to send
             assert time.monotonic() < end
-        mortal.kill()
+        private_server.kill()
     assert "wait in" in capfd.readouterr().err
-    mortal.start()
+    private_server.start()
     outbox.recover(client)
-    found = losses(client, run.run_id)
-    assert found == [(epoch, float(epoch)) for epoch in range(20_000)]
+    assert losses(client, run.run_id) == [(epoch, float(epoch)) for epoch in range(20_000)]
 
 
-def test_a_run_is_made_once_though_the_answer_is_lost(lossy, mortal):
-    lossy.lose("/runs/create", "/runs/log-batch", "/runs/update")
+def test_a_run_is_created_once_though_the_answer_is_lost(lossy_proxy):
+    lossy_proxy.lose("/runs/create", "/runs/log-batch", "/runs/update")
     with fold_run("smoke_a", digest="e" * 64) as run:
         run.log_epoch(0, {"loss": 1.0})
         key = server.connect().get_run(run.run_id).data.tags[Tag.RUN_KEY]
-    assert sorted(lossy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
+    assert sorted(lossy_proxy.lost) == ["/runs/create", "/runs/log-batch", "/runs/update"]
     client = server.connect()
-    everything = client.search_runs(
-        [server.experiment_id(client)], f"tags.{Tag.RUN_KEY} = '{key}'", run_view_type=3
+    runs = client.search_runs(
+        [server.experiment_id(client)], f"tags.{Tag.RUN_KEY} = '{key}'", run_view_type=ViewType.ALL
     )
-    assert [found.info.run_id for found in everything] == [run.run_id]
+    assert [each.info.run_id for each in runs] == [run.run_id]
     assert losses(client, run.run_id) == [(0, 1.0)]
 
 
-def test_a_model_version_is_made_once_though_the_answer_is_lost(
-    lossy, ensemble_folder, blend_folder
+def test_a_model_version_is_created_once_though_the_answer_is_lost(
+    lossy_proxy, ensemble_folder, blend_folder
 ):
-    lossy.lose("/registered-models/create", "/model-versions/create")
+    lossy_proxy.lose("/registered-models/create", "/model-versions/create")
     with context.ensemble_run(
         {"tiny": 1.0}, dataset_digest=DIGEST, method="weights", digest="b" * 64
     ) as run:
         pass
     registry.register(ensemble_folder, blend_folder, run.run_id, PASSED)
-    assert sorted(lossy.lost) == ["/model-versions/create", "/registered-models/create"]
+    assert sorted(lossy_proxy.lost) == ["/model-versions/create", "/registered-models/create"]
     client = server.connect()
     assert len(client.search_model_versions(f"name = '{registry.CANDIDATES}'")) == 1

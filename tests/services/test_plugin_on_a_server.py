@@ -1,4 +1,4 @@
-"""The whole pipeline under KFP's own MLflow plugin, on a real server: each run is accounted for."""
+"""The whole pipeline under KFP's MLflow plugin, on a real server: exactly the expected runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN = (
     *("pipeline", "run", "competition", "--first", "smoke_a", "--second", "smoke_student"),
     *("--folds", str(FOLDS), "--parallel", "2", *QUICK),
 )
-# Two epochs on a few phantoms learn nothing; the tasks behind the gate are to run all the same.
+# The models learn nothing in one epoch, but the tasks behind the gate must run.
 GATES = (
     "{cv: {at_least: 0}, calibration: {at_most: 1},"
     " champion: {required: false}, labels: {required: false}}"
@@ -42,8 +42,8 @@ DAGS = ("first-stage", "second-stage", "gate-passed")
 
 
 @pytest.fixture(scope="module")
-def ran(competition, mlflow_server, tmp_path_factory):
-    """The plugin, every run that the pipeline left on the server, and its home folder."""
+def pipeline(competition, mlflow_server, tmp_path_factory):
+    """Run the pipeline; return the plugin, all runs that it created, and its home folder."""
     plugin = Plugin(mlflow_server, "kfp-default")
     folder = tmp_path_factory.mktemp("plugin")
     gates = folder / "gates.yaml"
@@ -56,39 +56,39 @@ def ran(competition, mlflow_server, tmp_path_factory):
         with plugin.pipeline_run("competition"):
             data = ("--data", str(competition), "--gates", str(gates))
             cli.app([*RUN, *data], standalone_mode=False)
-        made = [run for run in all_runs(plugin.client) if run.info.run_id not in before]
-    return plugin, made, folder / "home"
+        runs = [run for run in all_runs(plugin.client) if run.info.run_id not in before]
+    return plugin, runs, folder / "home"
 
 
 @pytest.fixture
-def tracked(ran, mlflow_server, monkeypatch):
+def tracked(pipeline, mlflow_server, monkeypatch):
     """The same, with the journal on that server."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    return ran
+    return pipeline
 
 
 def all_runs(client: MlflowClient):
-    return client.search_runs([place.experiment_id for place in client.search_experiments()])
+    return client.search_runs([it.experiment_id for it in client.search_experiments()])
 
 
 def of_kind(runs, kind):
     return [run for run in runs if run.data.tags.get("kind") == kind]
 
 
-def test_there_are_the_plugins_runs_and_the_journals_rows_and_no_others(tracked):
-    plugin, made, _ = tracked
-    rows = [run for run in made if run.info.experiment_id != plugin.experiment_id]
+def test_the_runs_are_those_of_the_plugin_and_the_rows_of_the_journal(tracked):
+    plugin, runs, _ = tracked
+    rows = [run for run in runs if run.info.experiment_id != plugin.experiment_id]
     kinds = Counter(run.data.tags["kind"] for run in rows)
     assert kinds == {"single": 2, "pseudo": 1, "ensemble": 1}
-    trained_and_predicted = 2 * FOLDS * 2  # in each of two loops
+    folds = 2 * FOLDS * 2  # two loops, each trains and predicts every fold
     pipeline = 1
-    assert len(made) - len(rows) == pipeline + len(TASKS) + len(DAGS) + trained_and_predicted
-    assert {run.info.status for run in made} == {"FINISHED"}
+    assert len(runs) - len(rows) == pipeline + len(TASKS) + len(DAGS) + folds
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_each_fold_is_one_task_run_with_its_name(tracked):
-    plugin, made, _ = tracked
-    folds = of_kind(made, "fold")
+    plugin, runs, _ = tracked
+    folds = of_kind(runs, "fold")
     assert sorted(run.info.run_name for run in folds) == [
         f"{name} fold {fold}" for name in ("smoke_a", "smoke_student") for fold in range(FOLDS)
     ]
@@ -98,27 +98,27 @@ def test_each_fold_is_one_task_run_with_its_name(tracked):
         assert run.info.run_name == f"{name} fold {fold}"
 
 
-def test_no_batch_of_the_plugins_is_refused_and_no_value_of_ours_is_missing(tracked):
-    plugin, made, _ = tracked
+def test_mlflow_accepts_the_plugins_batches_and_no_value_is_missing(tracked):
+    plugin, runs, _ = tracked
     assert plugin.refused == []
     batch = config.load("smoke_a").data.batch_size
-    for run in of_kind(made, "fold"):
+    for run in of_kind(runs, "fold"):
         assert run.data.params["fold"] == f'"{run.data.tags["fold"]}"'
         assert run.data.params["cfg.data.batch_size"] == str(batch)
         assert {"loss", "valid_auc", "seconds"} <= set(run.data.metrics)
 
 
-def test_the_journal_knows_the_folds_that_lie_below_the_pipelines_run(tracked):
-    _, made, _ = tracked
-    for row in of_kind(made, "single"):
+def test_the_journal_finds_the_folds_below_the_pipelines_run(tracked):
+    _, runs, _ = tracked
+    for row in of_kind(runs, "single"):
         assert row.data.tags["folds"] == str(FOLDS)
         assert "cv_auc" in row.data.metrics
         assert row.inputs.dataset_inputs
 
 
 def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
-    _, made, _ = tracked
-    (blend,) = of_kind(made, "ensemble")
+    _, runs, _ = tracked
+    (blend,) = of_kind(runs, "ensemble")
     text = render(trace(blend.info.run_id))
     assert "not in the journal" not in text
     for node in ("data ", "folds ", "single smoke_a", "soft labels of smoke_a", "smoke_student"):
@@ -126,11 +126,11 @@ def test_the_lineage_leads_from_the_data_to_the_blend(tracked):
 
 
 def test_the_journal_shows_its_rows_beside_the_plugins(tracked):
-    _, made, _ = tracked
+    _, runs, _ = tracked
     shown = set(frame().run_id)
-    rows = {run.info.run_id for kind in columns.KINDS for run in of_kind(made, kind)}
+    rows = {run.info.run_id for kind in columns.KINDS for run in of_kind(runs, kind)}
     assert rows <= shown
-    assert not shown & {run.info.run_id for run in made} - rows
+    assert not shown & {run.info.run_id for run in runs} - rows
 
 
 def test_the_champion_is_served_from_the_server(tracked, competition, mlflow_server):
@@ -148,10 +148,10 @@ def test_the_champion_is_served_from_the_server(tracked, competition, mlflow_ser
 
 
 def test_of_two_devices_only_the_first_logs(dataset, mlflow_server, tmp_path):
-    """Two processes train; each epoch is in the task's run once, and there is no other run."""
+    """Two processes train; the task's run has each epoch once, and there is no other run."""
     plugin = Plugin(mlflow_server, "kfp-two-devices")
     task = plugin.client.create_run(plugin.experiment_id, run_name="train").info.run_id
-    given = {
+    variables = {
         "MLFLOW_TRACKING_URI": mlflow_server,
         "MLFLOW_RUN_ID": task,
         "MLFLOW_EXPERIMENT_ID": plugin.experiment_id,
@@ -159,8 +159,10 @@ def test_of_two_devices_only_the_first_logs(dataset, mlflow_server, tmp_path):
     }
     train = ("train", "smoke_a", "--data", dataset, "--fold", "0", "-o", tmp_path / "model")
     command = [RANZCR, *train, "--devices", "2", *QUICK]
-    done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
     (run,) = plugin.client.search_runs([plugin.experiment_id])
     assert run.info.run_name == "smoke_a fold 0"
     history = plugin.client.get_metric_history(task, "loss")

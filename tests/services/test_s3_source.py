@@ -1,9 +1,11 @@
+"""Ingesting a competition's data from a real object store."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
-import boto3
 import pytest
+import swift
 
 from ranzcr.errors import DataError
 from ranzcr.stages import ingest
@@ -11,16 +13,14 @@ from ranzcr.stages import ingest
 
 @pytest.fixture
 def bucket(s3, competition: Path, monkeypatch):
-    """The phantoms' competition folder under s3://ranzcr/raw/."""
+    """Upload the phantoms' competition folder to s3://ranzcr/raw/."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
+    client = swift.client(s3)
     for path in competition.rglob("*"):
         if path.is_file():
-            client.upload_file(
-                str(path), "ranzcr", f"raw/{path.relative_to(competition).as_posix()}"
-            )
-    return client
+            key = f"raw/{path.relative_to(competition).as_posix()}"
+            client.upload_file(str(path), swift.BUCKET, key)
 
 
 def test_a_bucket_and_a_folder_with_the_same_files_have_one_digest(bucket, competition, tmp_path):
@@ -30,12 +30,12 @@ def test_a_bucket_and_a_folder_with_the_same_files_have_one_digest(bucket, compe
     assert from_bucket.files == from_folder.files > 24
 
 
-def test_a_missing_bucket_is_one_line(bucket, tmp_path):
+def test_a_missing_bucket_is_reported(bucket, tmp_path):
     with pytest.raises(DataError, match="s3://nowhere/raw"):
         ingest.run("s3://nowhere/raw", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_prefix_is_one_line(bucket, tmp_path):
+def test_an_empty_prefix_is_reported(bucket, tmp_path):
     with pytest.raises(DataError, match="s3://ranzcr/nothing"):
         ingest.run("s3://ranzcr/nothing", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The journal's views in a real browser, as a link opens them for one who was never there."""
+"""The journal's views in a real browser, opened by their links in a new profile."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import chromium
 import pytest
-from mlflow_servers import MlflowServer
+from mlflow_servers import become
 from playwright.sync_api import expect
 
 from ranzcr import config
@@ -16,7 +16,7 @@ from ranzcr.tracking import context
 
 DIGEST = "d" * 64
 LABELS = ["ETT - Abnormal", "CVC - Normal"]
-SINGLES = {  # experiment -> CV, public and private leaderboard; the last was never sent in
+SINGLES = {  # experiment -> CV, public and private leaderboard; the last one was never submitted
     "kdb4v3_b71_001": (0.957, 0.966, 0.970),
     "b7v3_001": (0.951, 0.960, 0.964),
     "r200d_staged": (0.948, 0.959, 0.961),
@@ -28,20 +28,17 @@ WITH_LB = [ENSEMBLE, "kdb4v3_b71_001", "b7v3_001", "r200d_staged"]
 
 
 @pytest.fixture(scope="module")
-def links(tmp_path_factory):
-    """The views of a journal on a server of its own: name -> link."""
-    with (
-        MlflowServer(tmp_path_factory.mktemp("views")) as server,
-        pytest.MonkeyPatch.context() as m,
-    ):
-        m.setenv("MLFLOW_TRACKING_URI", server.uri)
-        m.setenv("RANZCR_HOME", str(tmp_path_factory.mktemp("home")))
+def links(private_server, tmp_path_factory):
+    """Fill a new journal on a server and provision its views; return their links by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", private_server.uri)
+        patch.setenv("RANZCR_HOME", str(tmp_path_factory.mktemp("home")))
         fill_journal()
         yield {link.name: link.url for link in views.provision(["b7v3_001"]).links}
 
 
 def fill_journal():
-    """Single models of two folds, soft labels and an ensemble, with the scores above."""
+    """Write single models of two folds, soft labels and an ensemble, with the scores above."""
     for name, (cv, public, private) in SINGLES.items():
         train(config.load(name), cv, {"lb_public": public, "lb_private": private})
     teachers = {"teachers": ["b7v3_001"], "dataset_digest": DIGEST, "digest": "soft"}
@@ -55,8 +52,8 @@ def fill_journal():
 
 def train(experiment, cv, leaderboard):
     for fold in (0, 1):
-        told = {"dataset_digest": DIGEST, "fold": fold, "labels": LABELS}
-        with context.fold_run(experiment, **told, teachers=experiment.teachers) as run:
+        settings = {"dataset_digest": DIGEST, "fold": fold, "labels": LABELS}
+        with context.fold_run(experiment, **settings, teachers=experiment.teachers) as run:
             for epoch in range(3):
                 run.log_epoch(epoch, {"val_auc": cv - 0.1 / 2**epoch, "val_loss": 1 - cv})
             run.log_metrics({"valid_auc": cv + 0.001 * fold, "gpu_hours": 1.5, "seconds": 5400})
@@ -78,27 +75,27 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, links, request, tmp_path):
-    """Opens a view's link in a browser that knows nothing; keeps a picture of what came of it."""
+def open_view(browser, links, request, tmp_path):
+    """Return a function that opens a view in a new profile; save a screenshot afterwards."""
     folder = Path(os.environ.get("RANZCR_SCREENSHOTS", tmp_path))
     with chromium.fresh_page(browser, width=2400, height=1000) as page:
 
-        def go(name):
+        def open_view(name):
             page.goto(links[name])
             expect(page.get_by_test_id("saved-views-trigger")).to_have_text(name)
             return page
 
-        yield go
+        yield open_view
         page.screenshot(path=folder / f"{request.node.name}.png")
 
 
 def expect_runs(page, names):
-    """The list has exactly these runs, in this order."""
+    """Expect exactly these runs, in this order."""
     expect(page.locator(".ag-row a[href*='/runs/']")).to_have_text(names)
 
 
 def expect_headings(page, *names):
-    """The columns are headed so, from left to right, and no other is there."""
+    """Expect exactly these columns, from left to right."""
     chromium.wait_for(lambda: headings(page), ["Run Name", *names])
 
 
@@ -109,7 +106,7 @@ def headings(page):
 
 
 def expect_sections(page, *names):
-    """The groups of charts, from the top."""
+    """Expect these groups of charts, from top to bottom."""
     expect(page.get_by_test_id("experiment-view-compare-runs-section-header")).to_contain_text(
         list(names)
     )
@@ -123,28 +120,28 @@ def chart(page, title):
     return charts(page).filter(has=page.get_by_text(title, exact=True))
 
 
-def test_single_models_are_listed_by_cv(opened):
-    page = opened("Single models by CV")
+def test_single_models_are_listed_by_cv(open_view):
+    page = open_view("Single models by CV")
     expect_runs(page, list(SINGLES))
     model = ["cfg.model.backbone", "cfg.model.head", "cfg.data.image_size"]
     expect_headings(page, *CV, *LB, "gpu_hours", *model, "parent", "folds", "teachers")
 
 
-def test_ensembles_are_listed_by_cv(opened):
-    page = opened("Ensembles by CV")
+def test_ensembles_are_listed_by_cv(open_view):
+    page = open_view("Ensembles by CV")
     expect_runs(page, [ENSEMBLE])
     expect_headings(page, *CV, *LB, "method", "weights")
 
 
-def test_the_folds_of_one_experiment_are_listed(opened, links):
+def test_the_folds_of_one_experiment_are_listed(open_view, links):
     (name,) = (name for name in links if name.startswith("Folds of b7v3_001"))
-    page = opened(name)
+    page = open_view(name)
     expect_runs(page, ["b7v3_001 fold 0", "b7v3_001 fold 1"])
     expect_headings(page, "fold", "seed", "valid_auc", "val_loss", "gpu_hours", "seconds")
 
 
-def test_heads_are_compared_by_the_mean_of_their_models(opened):
-    page = opened("Heads compared")
+def test_heads_are_compared_by_the_mean_of_their_models(open_view):
+    page = open_view("Heads compared")
     expect_runs(page, list(SINGLES))
     expect(page.get_by_text(re.compile("^Group: "))).to_have_text(
         ["Group: gap", "Group: attention", "Group: concat"]
@@ -154,8 +151,8 @@ def test_heads_are_compared_by_the_mean_of_their_models(opened):
     expect(charts(page)).to_contain_text(["cv_auc", *(f"auc/{label}" for label in sorted(LABELS))])
 
 
-def test_cv_is_drawn_against_both_leaderboards(opened):
-    page = opened("CV against leaderboard")
+def test_cv_is_drawn_against_both_leaderboards(open_view):
+    page = open_view("CV against leaderboard")
     expect_runs(page, WITH_LB)
     expect(charts(page)).to_have_count(2)
     for board in LB:
@@ -165,8 +162,8 @@ def test_cv_is_drawn_against_both_leaderboards(opened):
         expect(points.locator(".point")).to_have_count(len(WITH_LB))
 
 
-def test_settings_are_drawn_to_cv(opened):
-    page = opened("Settings to CV")
+def test_settings_are_drawn_to_cv(open_view):
+    page = open_view("Settings to CV")
     expect_runs(page, list(SINGLES))
     lines = chart(page, "Parallel Coordinates")
     heads = ["head", "gap", "concat", "attention"]
@@ -175,12 +172,9 @@ def test_settings_are_drawn_to_cv(opened):
     expect(charts(page)).to_have_count(1)
 
 
-def test_a_viewer_is_told_who_may_write_views(guarded_server, team, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", guarded_server.uri)
-    for name, value in team["viewer"].environment.items():
-        monkeypatch.setenv(name, value)
+def test_the_error_for_a_viewer_says_who_may_write_views(guarded_server, team, monkeypatch):
+    become(guarded_server, team["viewer"], monkeypatch)
     with pytest.raises(TrackingError, match=r"the-viewer .*\(403\).* written by a trainer"):
         views.provision()
-    for name, value in team["trainer"].environment.items():
-        monkeypatch.setenv(name, value)
+    become(guarded_server, team["trainer"], monkeypatch)
     assert not views.provision().local

@@ -1,4 +1,4 @@
-"""Every command of an admin's pages is one that its program has."""
+"""Every command on the admins' pages exists, according to the help of its program."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PAGES = [
     *(REPOSITORY / "docs" / f"{name}.md" for name in ("cluster", "operations", "multi-node")),
     REPOSITORY / "k8s/third-party/README.md",
 ]
-# test_docs.py looks at the first two. Of helm, jq, gcloud, kind and torchrun the name alone is
-# looked at: docs/cluster.md asks for them, and they are not here, or too slow to ask.
+# test_docs.py checks ranzcr and make. Of helm, jq, gcloud, kind and torchrun only the name is
+# checked: they are not installed here, or slow to start; docs/cluster.md lists them.
 PROGRAMS = {"ranzcr", "make", "kubectl", "export", "helm", "jq", "openssl", "tr", "gcloud", "kind",
             "docker", "echo", "torchrun"}  # fmt: skip
 WITH_VALUE = ("-n", "-o", "-l", "-k", "-f", "--namespace")
 
 
 def shown(page: Path) -> list[str]:
-    """The commands of a page's fenced blocks: those of a pipe, and those within another."""
+    """Return the commands in a page's fenced blocks, also those in pipes and in other commands."""
     blocks = re.findall(r"^ *```\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    within = [inner for line in lines for inner in re.findall(r"\$\(([^()]+)\)", line)]
-    around = [re.sub(r"\$\([^()]+\)", "VALUE", line) for line in lines]
-    commands = [part.strip() for line in [*around, *within] for part in line.split(" | ")]
+    nested = [inner for line in lines for inner in re.findall(r"\$\(([^()]+)\)", line)]
+    outer = [re.sub(r"\$\([^()]+\)", "VALUE", line) for line in lines]
+    commands = [part.strip() for line in [*outer, *nested] for part in line.split(" | ")]
     return [command for command in commands if command]
 
 
@@ -40,7 +40,7 @@ COMMANDS = [(page.name, line) for page in PAGES for line in shown(page)]
 
 
 def problems(line: str) -> Iterator[str]:
-    """What is wrong with a command, as far as its program's own help says."""
+    """Yield the errors of a command, according to the help of its program."""
     words = shlex.split(line.removesuffix("&").split(" > ")[0])
     while "=" in words[0]:  # a variable for this command alone
         words.pop(0)
@@ -48,11 +48,11 @@ def problems(line: str) -> Iterator[str]:
         yield f"the page does not ask for {words[0]}"
     if words[0] not in ("kubectl", "docker"):
         return
-    asked, flags = _split(words[1:])
-    command = _command(words[0], asked)
+    arguments, flags = _split(words[1:])
+    command = _command(words[0], arguments)
     if " ".join(command) not in _help(*command):
-        yield f"{words[0]} has no {' '.join(asked[:2])}"
-    if words[0] == "docker":  # what follows may be the flags of a container's own command
+        yield f"{words[0]} has no {' '.join(arguments[:2])}"
+    if words[0] == "docker":  # its flags may belong to the command that a container runs
         return
     for flag in flags:
         if not re.search(rf"(?m)^ +(-\w, )?{re.escape(flag)}\b[=,]", _help(*command)):
@@ -60,8 +60,8 @@ def problems(line: str) -> Iterator[str]:
 
 
 def _split(words: list[str]) -> tuple[list[str], set[str]]:
-    """What is asked for, and the flags but the namespace's, which every command has."""
-    asked, flags = [], set()
+    """Return the arguments and the flags, without the namespace's flag, which all commands have."""
+    arguments, flags = [], set()
     rest = iter(words[: words.index("--")] if "--" in words else words)
     for word in rest:
         if word.startswith("-"):
@@ -69,14 +69,14 @@ def _split(words: list[str]) -> tuple[list[str], set[str]]:
             if word in WITH_VALUE:
                 next(rest)
         else:
-            asked.append(word)
-    return asked, flags - {"-n", "--namespace"}
+            arguments.append(word)
+    return arguments, flags - {"-n", "--namespace"}
 
 
-def _command(program: str, asked: list[str]) -> list[str]:
-    """As long as there are commands below: `kubectl rollout status`, `docker network connect`."""
-    command = [program, asked[0]]
-    for word in asked[1:]:
+def _command(program: str, arguments: list[str]) -> list[str]:
+    """Return the command with its subcommands, such as `kubectl rollout status`."""
+    command = [program, arguments[0]]
+    for word in arguments[1:]:
         if "Commands:" not in _help(*command):
             break
         command.append(word)
@@ -103,5 +103,5 @@ def test_a_shown_command_exists(page, line):
         ("kubectl wait --till=complete job/mlflow-migrate", "kubectl wait has no --till"),
     ],
 )
-def test_a_command_that_does_not_exist_is_found(line, problem):
+def test_a_command_that_does_not_exist_is_reported(line, problem):
     assert list(problems(line)) == [problem]
