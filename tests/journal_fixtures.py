@@ -1,10 +1,11 @@
-"""Fixtures of the journal and the registry: a real MLflow on SQLite, hand-made folders."""
+"""Fixtures for the journal and the registry: a real MLflow on SQLite, hand-made folders."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sqlite3
+from contextlib import contextmanager
 
 import journal_runs
 import numpy as np
@@ -29,20 +30,39 @@ def migrated(tmp_path_factory):
     return file
 
 
+@contextmanager
+def filling(home, migrated, **variables):
+    """Copy the empty database into `home`, to be filled in the block; yields the file."""
+    file = shutil.copy(migrated, home / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RANZCR_HOME": str(home), **variables}.items():
+            patch.setenv(name, value)
+        patch.delenv("RANZCR_CODE", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield file
+    with sqlite3.connect(file) as connection:  # tests copy this file alone
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 @pytest.fixture
-def journal(tmp_path, monkeypatch, migrated):
-    """An empty journal for one test; returns its client."""
-    return _copy_of(migrated, tmp_path / "home", monkeypatch)
-
-
-def _copy_of(database, home, monkeypatch):
+def journal_copy(tmp_path, monkeypatch):
+    """Return a function that copies a database into the test's home and returns its client."""
     from ranzcr.tracking import server
 
-    home.mkdir()
-    shutil.copy(database, home / "mlflow.db")
-    monkeypatch.setenv("RANZCR_HOME", str(home))
-    monkeypatch.delenv("RANZCR_CODE", raising=False)
-    return server.connect()
+    def copy(database):
+        (tmp_path / "home").mkdir()
+        shutil.copy(database, tmp_path / "home" / "mlflow.db")
+        monkeypatch.setenv("RANZCR_HOME", str(tmp_path / "home"))
+        monkeypatch.delenv("RANZCR_CODE", raising=False)
+        return server.connect()
+
+    return copy
+
+
+@pytest.fixture
+def journal(journal_copy, migrated):
+    """Return the client of an empty journal for one test."""
+    return journal_copy(migrated)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +73,7 @@ def ensemble_folder(tmp_path_factory):
     (folder / "tiny").mkdir(parents=True)
     _grey_model(folder / "tiny" / "fold0.onnx", len(labels))
     member = {"experiment": "tiny", "weight": 1.0, "image_size": 32, "tta": "none"}
-    told = {
+    ensemble = {
         "labels": labels,
         "members": [{**member, "models": ["tiny/fold0.onnx"]}],
         "dataset_digest": "d" * 64,
@@ -62,14 +82,14 @@ def ensemble_folder(tmp_path_factory):
         "prevalence": [0.1, 0.2],
         "method": "weights",
     }
-    (folder / "ensemble.json").write_text(json.dumps(told))
+    (folder / "ensemble.json").write_text(json.dumps(ensemble))
     parity = {"max_abs_diff": {"tiny/fold0.onnx": 1e-6}, "limit": 1e-4}
     (folder / "parity.json").write_text(json.dumps(parity))
     return folder
 
 
 def _grey_model(path, labels):
-    """(B, 1, S, S) image of 0..255 -> (B, L) probability."""
+    """Write a model: (B, 1, S, S) image of 0..255 -> (B, L) probability."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -92,7 +112,7 @@ def blend_folder(tmp_path):
 
 
 def write_blend(folder):
-    """The same in a folder that is not there yet."""
+    """Write the files of `blend_folder` into a new folder."""
     folder.mkdir()
     schema = LabelSchema(("ETT - Abnormal", "CVC - Normal"))
     rng = np.random.default_rng(0)
@@ -100,95 +120,82 @@ def write_blend(folder):
     values = rng.random((40, 2), dtype=np.float32)
     origin = Origin(experiment="tiny", dataset_digest="d" * 64, members=("tiny",))
     Predictions(uids, values, schema, origin).write(folder / "oof.parquet")
-    told = {
+    blend = {
         **{"method": "weights", "weights": {"tiny": 1.0}, "members": ["tiny"]},
         **{"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9},
         **{"dataset_digest": "d" * 64, "digest": "b" * 64, "run_id": ""},
     }
-    (folder / "blend.json").write_text(json.dumps(told))
+    (folder / "blend.json").write_text(json.dumps(blend))
     return folder
 
 
 @pytest.fixture
 def candidate(journal, ensemble_folder, blend_folder, tmp_path):
-    """Registers a copy of the ensemble folder that differs by `name`; its version."""
+    """Return a function that registers a copy of the ensemble, changed by `name`."""
 
-    def make(name="first", report=PASSED):
+    def register(name="first", report=PASSED):
         return register_copy(ensemble_folder, tmp_path / name, blend_folder, report)
 
-    return make
+    return register
 
 
 def register_copy(ensemble, folder, blend, report=PASSED):
-    """Register a copy of an ensemble, made at `folder`, whose name is all that differs."""
+    """Register a copy of an ensemble in `folder` that differs by its name; return its version."""
     from ranzcr.registry import registry
     from ranzcr.tracking import context
 
     if not folder.exists():
         shutil.copytree(ensemble, folder)
         (folder / "name.txt").write_text(folder.name)
-    own_blend = folder.with_name(f"blend of {folder.name}")
-    if not own_blend.exists():
-        shutil.copytree(blend, own_blend)
+    blend_copy = folder.with_name(f"blend of {folder.name}")
+    if not blend_copy.exists():
+        shutil.copytree(blend, blend_copy)
         document = documents.Blend.read(blend)
-        document.model_copy(update={"digest": own_blend.name}).write(own_blend)
-    told = {"dataset_digest": "d" * 64, "method": "weights", "digest": folder.name}
-    with context.ensemble_run({"tiny": 1.0}, **told) as run:
+        document.model_copy(update={"digest": blend_copy.name}).write(blend_copy)
+    settings = {"dataset_digest": "d" * 64, "method": "weights", "digest": folder.name}
+    with context.ensemble_run({"tiny": 1.0}, **settings) as run:
         run.log_metrics({"cv_auc": 0.8, "cv_auc_lo": 0.7, "cv_auc_hi": 0.9})
-        return registry.register(folder, own_blend, run.run_id, report).version
+        return registry.register(folder, blend_copy, run.run_id, report).version
 
 
 @pytest.fixture(scope="session")
 def _registered(tmp_path_factory, migrated, ensemble_folder):
     """A registry with three candidates: registering takes a second, so tests copy it."""
     home = tmp_path_factory.mktemp("registered")
-    shutil.copy(migrated, home / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANZCR_HOME", str(home))
-        patch.setenv("RANZCR_AUTHOR", "Ada")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with filling(home, migrated, RANZCR_AUTHOR="Ada") as file:
         blend = write_blend(home / "blend")
         for name in ("first", "second", "third"):
             register_copy(ensemble_folder, home / name, blend)
-    with sqlite3.connect(home / "mlflow.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return home / "mlflow.db"
+    return file
 
 
 @pytest.fixture
-def three(tmp_path, monkeypatch, _registered):
-    """A journal with candidates 1, 2 and 3, registered by Ada; its client."""
+def three(journal_copy, monkeypatch, _registered):
+    """Return the client of a journal with candidates 1, 2 and 3, registered by Ada."""
     monkeypatch.setenv("RANZCR_AUTHOR", "Ada")
-    return _copy_of(_registered, tmp_path / "home", monkeypatch)
+    return journal_copy(_registered)
 
 
 @pytest.fixture(scope="session")
 def _filled(tmp_path_factory, migrated):
     """The database of `filled`; writing it takes seconds, so tests copy it."""
-    home = tmp_path_factory.mktemp("filled")
-    shutil.copy(migrated, home / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANZCR_HOME", str(home))
-        patch.delenv("RANZCR_CODE", raising=False)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with filling(tmp_path_factory.mktemp("filled"), migrated) as file:
         journal_runs.single("b7v3_001", 0.9, 0.85, 0.94)
         journal_runs.single("kdb3v3_b71_001", 0.91)
         journal_runs.pseudo()
         journal_runs.ensemble({"b7v3_001": 0.25, "kdb3v3_b71_001": 0.75}, 0.92)
-    with sqlite3.connect(home / "mlflow.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return home / "mlflow.db"
+    return file
 
 
 @pytest.fixture
-def filled(tmp_path, monkeypatch, _filled):
-    """A journal with two single models, soft labels and an ensemble; returns its client."""
-    return _copy_of(_filled, tmp_path / "home", monkeypatch)
+def filled(journal_copy, _filled):
+    """Return the client of a journal with two single models, soft labels and an ensemble."""
+    return journal_copy(_filled)
 
 
 @pytest.fixture
 def journal_of(request):
-    """A function that writes rows as an importer does, one second apart, and returns their ids.
+    """Return a function that writes rows as an importer does, one second apart, for their ids.
 
     It writes to the fixture `filled` if the test uses it, else to the empty `journal`.
     """

@@ -1,4 +1,4 @@
-"""Runs for a journal: by the run context, and rows as an importer writes them."""
+"""Writes runs into a journal: by the run context, or as an importer writes rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGEST = "d" * 64
 
 
 def single(name, cv, lo=None, hi=None, digest=DIGEST):
-    """One trained fold of a packaged experiment, and the score of its row."""
+    """Log a trained fold of a packaged experiment and the score of its row; return the row's id."""
     experiment = config.load(name)
     with context.fold_run(experiment, dataset_digest=digest, fold=0, labels=["A"]) as fold:
         pass
@@ -71,14 +71,14 @@ def row(
 
 
 def frame(**options) -> pd.DataFrame:
-    """Rows of the journal as a table; the options are those of `rows.select`."""
+    """Return rows of the journal as a table; the options are those of `rows.select`."""
     names = [column.name for column in SHOWN]
     table = pd.DataFrame(rows.select(**options).rows, columns=names)
     return table.astype({column.name: float for column in SHOWN if column.place == "metrics"})
 
 
 def comparable(runs: Iterable[JournalRun]) -> list[tuple]:
-    """Runs as plain values, NaN as a word: it does not equal itself."""
+    """Return runs as plain values, with NaN as text, because NaN differs from itself."""
     return [
         (
             *(run.run_id, run.name, run.status, run.started, run.ended),

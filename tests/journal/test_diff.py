@@ -1,11 +1,10 @@
 """Two runs side by side."""
 
 import dataclasses
-import shutil
-import sqlite3
 
 import numpy as np
 import pytest
+from journal_fixtures import filling
 from typer.testing import CliRunner
 
 from ranzcr import cli, config
@@ -65,24 +64,15 @@ def pair(opened, tmp_path, folder=None):
 def _two(tmp_path_factory, migrated, dataset):
     """The database of `two`: writing it takes seconds, so tests copy it."""
     home = tmp_path_factory.mktemp("two")
-    shutil.copy(migrated, home / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RANZCR_HOME", str(home))
-        patch.delenv("RANZCR_CODE", raising=False)
+    with filling(home, migrated) as file:
         pair(Dataset.open(dataset), home)
-    with sqlite3.connect(home / "mlflow.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return home / "mlflow.db"
+    return file
 
 
 @pytest.fixture
-def two(tmp_path, monkeypatch, dataset, _two):
+def two(journal_copy, dataset, _two):
     """A journal with a `pair` of runs without the path of their data set; returns the data set."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(_two, home / "mlflow.db")
-    monkeypatch.setenv("RANZCR_HOME", str(home))
-    monkeypatch.delenv("RANZCR_CODE", raising=False)
+    journal_copy(_two)
     return Dataset.open(dataset)
 
 
