@@ -1,4 +1,4 @@
-"""One small pipeline per shape that lint refuses, named after its rule; the rest of each is right.
+"""Small pipelines that each break one rule of lint, and are named after it.
 
 The components are named after stages, so that a profile has hardware for them. KFP reads the
 annotations themselves, so they are not postponed.
@@ -52,8 +52,8 @@ def bundle():
 
 @dsl.pipeline
 def sound(folds: list[str]):
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item:
+    items = plan()
+    with dsl.ParallelFor(items.output) as item:
         trained = train(fold=item.fold, many=["a", "b"])
     train(many=dsl.Collected(trained.output))
     train(many=folds)
@@ -73,17 +73,17 @@ def outer_output_in_loop(folds: list[str]):
 
 
 @dsl.pipeline
-def outer_output_in_loop_below_a_condition(folds: list[str]):
+def outer_output_in_loop_under_a_condition(folds: list[str]):
     before = train()
     with dsl.ParallelFor(folds) as fold, dsl.If(fold == "a"):
         train(fold=fold, data=before.output)
 
 
 @dsl.pipeline
-def outer_output_in_loop_by_a_text_of_an_item():
-    """kfp 2.17 then asks the task that made the items for an output that it has not."""
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item:
+def outer_output_in_loop_in_a_text_with_an_item():
+    """kfp 2.17 then reads an output that the task of the items does not have."""
+    items = plan()
+    with dsl.ParallelFor(items.output) as item:
         train(data=f"fold {item.fold}")
 
 
@@ -107,22 +107,22 @@ def empty_loop(folds: list[str] = []):  # noqa: B006
 
 @dsl.pipeline
 def loop_key():
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item:
+    items = plan()
+    with dsl.ParallelFor(items.output) as item:
         train(fold=item.name)
 
 
 @dsl.pipeline
 def loop_key_task_name():
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item:
+    items = plan()
+    with dsl.ParallelFor(items.output) as item:
         train(fold=item.task_name)
 
 
 @dsl.pipeline
 def loop_key_channel_type():
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item:
+    items = plan()
+    with dsl.ParallelFor(items.output) as item:
         train(fold=item.channel_type)
 
 
@@ -134,8 +134,8 @@ def loop_key_in_static_items():
 
 @dsl.pipeline
 def loop_item_number():
-    planned = plan()
-    with dsl.ParallelFor(planned.output) as item, dsl.If(item.fold == 3):
+    items = plan()
+    with dsl.ParallelFor(items.output) as item, dsl.If(item.fold == 3):
         train()
 
 
@@ -147,17 +147,17 @@ def condition_on_named_output():
 
 
 @dsl.pipeline
-def none_default(data: str = None):  # noqa: RUF013, what is refused
+def none_default(data: str = None):  # noqa: RUF013, the rule refuses it
     train(data=data)
 
 
 @dsl.pipeline
 def one_of_artifacts(data: str) -> dsl.Dataset:
     with dsl.If(data == "a"):
-        one = prepare()
+        first = prepare()
     with dsl.Else():
-        other = prepare()
-    return dsl.OneOf(one.outputs["dataset"], other.outputs["dataset"])
+        second = prepare()
+    return dsl.OneOf(first.outputs["dataset"], second.outputs["dataset"])
 
 
 @dsl.pipeline

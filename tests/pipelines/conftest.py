@@ -1,4 +1,4 @@
-"""A small compiled pipeline, and a KFP that the command line finds."""
+"""A small compiled pipeline, and a stand-in for KFP that the command line uses."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _CLIENT = ("HOST", "NAMESPACE", "TOKEN", "TOKEN_FILE", "COOKIE")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _stacks_of_names() -> Iterator[None]:
-    """kfp asks for the stack to learn who called it, a hundred times for each pipeline.
+def _fast_stack() -> Iterator[None]:
+    """Give kfp a stack without source lines.
 
-    With files and lines, which it does not read, that is seconds where a test has all libraries.
+    kfp reads the stack about a hundred times per pipeline for the names of functions. With the
+    source lines, which it does not use, that takes seconds once all libraries are imported.
     """
     from kfp.dsl import pipeline_task
 
@@ -47,7 +48,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kfp_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
-    """A KFP for many users that takes anyone; the environment names it."""
+    """A multi-user KFP that accepts everyone, and that the environment names."""
     for name in (*_UNSET, *(f"RANZCR_KFP_{word}" for word in _CLIENT)):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -58,7 +59,7 @@ def kfp_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
 
 @pytest.fixture(scope="session")
 def _command():
-    """The whole command line: typer takes 0.1 s to build it."""
+    """The whole command line, built once because typer takes 0.1 s."""
     import typer
 
     from ranzcr import cli
@@ -73,16 +74,16 @@ def ranzcr(_command, capfd) -> Callable[..., tuple[int, str, str]]:
 
     def _ranzcr(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stopped, one_line("ranzcr"):
-            _command([str(word) for word in arguments], prog_name="ranzcr")
-        done = capfd.readouterr()
-        return int(stopped.value.code or 0), done.out, done.err
+            _command([str(argument) for argument in arguments], prog_name="ranzcr")
+        output = capfd.readouterr()
+        return int(stopped.value.code or 0), output.out, output.err
 
     return _ranzcr
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time limits and pauses of a test's length."""
+    """Shorten time limits and pauses."""
     import urllib3
 
     from pipelines.client import connection, runs

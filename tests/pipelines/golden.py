@@ -1,7 +1,7 @@
-"""The compiled pipelines as they shall be. Renew them: python tests/pipelines/golden.py
+"""The expected compiled pipelines. Write them again: python tests/pipelines/golden.py
 
-The source of components is left out, since it stands in components/; all else that decides what a
-cluster does is kept.
+They contain everything that a cluster runs, except for the source of the components, which is in
+components/.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def file_of(name: str, profile: str) -> Path:
 
 
 def compiled(name: str, profile: str) -> list[dict[str, Any]]:
-    """Both documents."""
+    """Compile a pipeline; return both documents without the source of components."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         launch.compile_to(name, path, IMAGE, profile)
@@ -37,26 +37,26 @@ def compiled(name: str, profile: str) -> list[dict[str, Any]]:
     return documents
 
 
-def kept(name: str, profile: str) -> list[dict[str, Any]]:
-    """The golden documents; none where there is no file."""
+def expected(name: str, profile: str) -> list[dict[str, Any]]:
+    """Return the golden documents; none if there is no file."""
     file = file_of(name, profile)
     return list(yaml.load_all(file.read_text(), yaml.CSafeLoader)) if file.is_file() else []
 
 
-def shown(documents: list[dict[str, Any]]) -> str:
-    """As they stand in a file, with sorted keys."""
+def as_yaml(documents: list[dict[str, Any]]) -> str:
+    """Return the text of a golden file, with sorted keys."""
     return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, width=100)
 
 
-def renew() -> None:
-    """Write all of them, and remove those of pipelines and profiles that are gone."""
+def write_all() -> None:
+    """Write all golden files, and remove those of deleted pipelines and profiles."""
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.yaml"):
         path.unlink()
     for name, profile in CASES:
-        file_of(name, profile).write_text(shown(compiled(name, profile)), encoding="utf-8")
+        file_of(name, profile).write_text(as_yaml(compiled(name, profile)), encoding="utf-8")
     print(f"{FOLDER}: {len(CASES)} files; say in the commit why they changed", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    renew()
+    write_all()

@@ -1,10 +1,10 @@
 """A stand-in for KFP's API server: its v2beta1 REST, in the shapes of kfp_server_api's own models.
 
-Requests are read into these models, and an unknown field or another type is refused; answers are
-written from them. What it does with them follows KFP 2.17's source: names are unique, a run needs
-its version, RetryRun wants a run that failed, TerminateRun one that is under way, a KFP for one
-user forgets namespaces, one that keeps pipelines in Kubernetes filters them by a substring alone,
-the MLflow plugin takes its own fields and no other.
+Requests are parsed into these models, and answers are written from them; unknown fields and wrong
+types are refused. The behavior follows KFP 2.17's source: names are unique, a run needs a version,
+RetryRun needs a failed run, TerminateRun needs an active run, a KFP for a single user ignores
+namespaces, a KFP that stores pipelines in Kubernetes filters them only by substring, and the MLflow
+plugin accepts no unknown fields.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _PRIMITIVES: dict[str, Any] = {"str": str, "int": int, "bool": bool, "datetime":
 _FILTERED = {
     *("name", "display_name", "state", "run_id", "description", "created_at", "experiment_id"),
 }
-_UNDER_WAY = ("PAUSED", "PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED")
+_ACTIVE = ("PAUSED", "PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED")
 _PLUGIN = {"experiment_name": str, "experiment_id": str, "disabled": bool}
 
 
 def parse(data: Any, kind: str) -> Any:
-    """`data` as a model of kfp_server_api. Refuses unknown fields and other types with 400."""
+    """Parse `data` into a model of kfp_server_api; refuse unknown fields and wrong types."""
     _check(data, kind, kind)
     body = type("Body", (), {"data": json.dumps(data)})
     return kfp_server_api.ApiClient(kfp_server_api.Configuration()).deserialize(body, kind)
 
 
 def write(model: Any) -> Answer:
-    """A model as an answer; checked as requests are, so that it has the API's shape."""
+    """Return a model as an answer, checked like a request, so that it has the API's shape."""
     data = kfp_server_api.ApiClient(kfp_server_api.Configuration()).sanitize_for_serialization(
         model
     )
@@ -82,15 +82,16 @@ def _require(condition: bool, place: str, kind: str) -> None:
 
 @dataclass
 class KfpServer(Loopback):
-    """Its state is what its clients made of it, and what a test says of runs.
+    """Kubeflow Pipelines with the objects that clients have created and the runs that a test adds.
 
     Attributes:
-        multi_user: whether it has namespaces.
-        tag: its version, as its health gives it.
-        store: where it keeps pipelines, "database" or "kubernetes".
-        pages: None where its API server is asked itself; else whether its pages find that.
-        token: the bearer token it takes; "" for anyone.
-        script: states that runs go through, one by each look at a run; the last one stays.
+        multi_user: True if it has namespaces.
+        tag: its version, as its health reports it.
+        store: the storage of pipelines, "database" or "kubernetes".
+        pages: None if clients reach the API server itself; else they reach KFP's pages, and this
+            is True if the pages reach the API server.
+        token: the bearer token that it accepts; "" accepts everyone.
+        script: the states that runs go through, one for each GET of a run; the last one stays.
     """
 
     multi_user: bool = True
@@ -132,11 +133,11 @@ class KfpServer(Loopback):
     def refused(self, status: int, message: str) -> bytes:
         return json.dumps({"error": message, "code": status, "message": message}).encode()
 
-    def add_run(self, name: str, state: str, **more: Any) -> models.V2beta1Run:
-        """A run that is there already."""
-        began = datetime.now(UTC) + timedelta(seconds=len(self.runs) - 1000)
+    def add_run(self, name: str, state: str, **fields: Any) -> models.V2beta1Run:
+        """Add a run that a test starts with."""
+        created = datetime.now(UTC) + timedelta(seconds=len(self.runs) - 1000)
         run = models.V2beta1Run(
-            run_id=str(uuid4()), display_name=name, state=state, created_at=began, **more
+            run_id=str(uuid4()), display_name=name, state=state, created_at=created, **fields
         )
         self.runs.append(run)
         return run
@@ -155,34 +156,34 @@ class KfpServer(Loopback):
         return write(models.V2beta1ListPipelinesResponse(pipelines=page, next_page_token=token))
 
     def _create_pipeline(self, request: Request) -> Answer:
-        made = parse(json.loads(request.body), "V2beta1Pipeline")
-        made.namespace = self._namespace(made.namespace)
-        self._check_new("name", made.name, self.pipelines)
-        made.pipeline_id = str(uuid4())
-        self.pipelines.append(made)
-        return write(made)
+        pipeline = parse(json.loads(request.body), "V2beta1Pipeline")
+        pipeline.namespace = self._namespace(pipeline.namespace)
+        self._check_name_is_new("name", pipeline.name, self.pipelines)
+        pipeline.pipeline_id = str(uuid4())
+        self.pipelines.append(pipeline)
+        return write(pipeline)
 
     def _upload(self, request: Request) -> Answer:
         pipeline_id, name = request.query["pipelineid"], request.query["name"]
-        _one(self.pipelines, "pipeline_id", pipeline_id)
-        mine = [one for one in self.versions if one.pipeline_id == pipeline_id]
-        self._check_new("name", name, mine)
-        spec = next(yaml.safe_load_all(_file_of(request)))
+        _get(self.pipelines, "pipeline_id", pipeline_id)
+        versions = [version for version in self.versions if version.pipeline_id == pipeline_id]
+        self._check_name_is_new("name", name, versions)
+        spec = next(yaml.safe_load_all(_uploaded_file(request)))
         if "pipelineInfo" not in spec:
             raise Refusal(400, "Failed to parse the pipeline spec")
-        made = models.V2beta1PipelineVersion(
+        version = models.V2beta1PipelineVersion(
             pipeline_id=pipeline_id,
             pipeline_version_id=str(uuid4()),
             name=name,
             display_name=name,
             pipeline_spec=spec,
         )
-        self.versions.append(made)
-        return write(made)
+        self.versions.append(version)
+        return write(version)
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Answer:
-        mine = [one for one in self.versions if one.pipeline_id == pipeline_id]
-        page, token = self._page(request, mine)
+        versions = [version for version in self.versions if version.pipeline_id == pipeline_id]
+        page, token = self._page(request, versions)
         return write(
             models.V2beta1ListPipelineVersionsResponse(
                 pipeline_versions=page, next_page_token=token
@@ -194,28 +195,28 @@ class KfpServer(Loopback):
         return write(models.V2beta1ListExperimentsResponse(experiments=page, next_page_token=token))
 
     def _create_experiment(self, request: Request) -> Answer:
-        made = parse(json.loads(request.body), "V2beta1Experiment")
-        made.namespace = self._namespace(made.namespace)
-        self._check_new("display_name", made.display_name, self.experiments)
-        made.experiment_id = str(uuid4())
-        self.experiments.append(made)
-        return write(made)
+        experiment = parse(json.loads(request.body), "V2beta1Experiment")
+        experiment.namespace = self._namespace(experiment.namespace)
+        self._check_name_is_new("display_name", experiment.display_name, self.experiments)
+        experiment.experiment_id = str(uuid4())
+        self.experiments.append(experiment)
+        return write(experiment)
 
     def _list_runs(self, request: Request) -> Answer:
         page, token = self._page(request, self.runs)
         return write(models.V2beta1ListRunsResponse(runs=page, next_page_token=token))
 
     def _create_run(self, request: Request) -> Answer:
-        made = parse(json.loads(request.body), "V2beta1Run")
-        self._check_refers(made)
-        made.run_id = str(uuid4())
-        made.state = "PENDING"
-        made.created_at = datetime.now(UTC)
-        self.runs.append(made)
-        return write(made)
+        run = parse(json.loads(request.body), "V2beta1Run")
+        self._check_references(run)
+        run.run_id = str(uuid4())
+        run.state = "PENDING"
+        run.created_at = datetime.now(UTC)
+        self.runs.append(run)
+        return write(run)
 
     def _get_run(self, request: Request, run_id: str) -> Answer:
-        run = _one(self.runs, "run_id", run_id)
+        run = _get(self.runs, "run_id", run_id)
         if self.script:
             run.state = self.script.pop(0)
         answer = write(run)
@@ -224,15 +225,15 @@ class KfpServer(Loopback):
         return answer
 
     def _retry(self, request: Request, run_id: str) -> Answer:
-        run = _one(self.runs, "run_id", run_id)
+        run = _get(self.runs, "run_id", run_id)
         if run.state not in ("FAILED", "CANCELED"):
             raise Refusal(400, "Workflow must be Failed/Error to retry")
         run.state = "RUNNING"
         return Answer()
 
     def _terminate(self, request: Request, run_id: str) -> Answer:
-        run = _one(self.runs, "run_id", run_id)
-        if run.state not in _UNDER_WAY:
+        run = _get(self.runs, "run_id", run_id)
+        if run.state not in _ACTIVE:
             raise Refusal(400, f"Failed to terminate a run {run_id}. Row not found")
         run.state = "CANCELING"
         return Answer()
@@ -244,31 +245,31 @@ class KfpServer(Loopback):
         )
 
     def _create_schedule(self, request: Request) -> Answer:
-        made = parse(json.loads(request.body), "V2beta1RecurringRun")
-        made.namespace = self._namespace(made.namespace)
-        self._check_refers(made)
-        if not 1 <= int(made.max_concurrency or 0) <= 10:
+        schedule = parse(json.loads(request.body), "V2beta1RecurringRun")
+        schedule.namespace = self._namespace(schedule.namespace)
+        self._check_references(schedule)
+        if not 1 <= int(schedule.max_concurrency or 0) <= 10:
             raise Refusal(400, "Max concurrency must be at least 1 and at most 10")
-        made.recurring_run_id = str(uuid4())
-        made.status = "ENABLED" if made.mode == "ENABLE" else "DISABLED"
-        self.schedules.append(made)
-        return write(made)
+        schedule.recurring_run_id = str(uuid4())
+        schedule.status = "ENABLED" if schedule.mode == "ENABLE" else "DISABLED"
+        self.schedules.append(schedule)
+        return write(schedule)
 
     def _delete_schedule(self, request: Request, schedule_id: str) -> Answer:
-        self.schedules.remove(_one(self.schedules, "recurring_run_id", schedule_id))
+        self.schedules.remove(_get(self.schedules, "recurring_run_id", schedule_id))
         return Answer()
 
-    def _check_refers(self, made: Any) -> None:
-        if not made.display_name:
+    def _check_references(self, body: Any) -> None:
+        if not body.display_name:
             raise Refusal(400, "The run name is empty. Please specify a valid name")
-        _one(self.experiments, "experiment_id", made.experiment_id)
-        version_id = made.pipeline_version_reference.pipeline_version_id
-        spec = _one(self.versions, "pipeline_version_id", version_id).pipeline_spec
-        known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        unknown = set(made.runtime_config.parameters) - set(known)
+        _get(self.experiments, "experiment_id", body.experiment_id)
+        version_id = body.pipeline_version_reference.pipeline_version_id
+        spec = _get(self.versions, "pipeline_version_id", version_id).pipeline_spec
+        declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        unknown = set(body.runtime_config.parameters) - set(declared)
         if unknown:
             raise Refusal(400, f"unknown parameters {unknown}")
-        plugin = (made.plugins_input or {}).get("mlflow", {})
+        plugin = (body.plugins_input or {}).get("mlflow", {})
         if any(not isinstance(value, _PLUGIN.get(key, ())) for key, value in plugin.items()):
             raise Refusal(400, f"plugins_input.mlflow must follow schema {sorted(_PLUGIN)}")
 
@@ -277,46 +278,46 @@ class KfpServer(Loopback):
             raise Refusal(400, "Resource cannot have an empty namespace in multi-user mode")
         return namespace if self.multi_user else None
 
-    def _check_new(self, key: str, name: str, others: Iterable[Any]) -> None:
-        if any(getattr(one, key) == name for one in others):
+    def _check_name_is_new(self, key: str, name: str, existing: Iterable[Any]) -> None:
+        if any(getattr(item, key) == name for item in existing):
             raise Refusal(409, f"The name {name} already exists")
 
-    def _page(self, request: Request, every: list[Any]) -> tuple[list[Any], str | None]:
+    def _page(self, request: Request, items: list[Any]) -> tuple[list[Any], str | None]:
         text = request.query.get("filter", "")
         if not request.path.endswith("/versions"):
             self._namespace(request.query.get("namespace"))
         if self.store == "kubernetes" and "/pipelines" in request.path and "EQUALS" in text:
             raise Refusal(400, "The filter eq is not supported with the Kubernetes pipeline store")
-        found = [one for one in reversed(every) if _fits(one, text)]
+        matching = [item for item in reversed(items) if _matches(item, text)]
         begin = int(request.query.get("page_token") or 0)
         end = begin + min(int(request.query.get("page_size") or 20), 200)
-        return found[begin:end], str(end) if end < len(found) else None
+        return matching[begin:end], str(end) if end < len(matching) else None
 
 
-def _one(every: Iterable[Any], key: str, value: str) -> Any:
-    for one in every:
-        if getattr(one, key) == value:
-            return one
+def _get(items: Iterable[Any], key: str, value: str) -> Any:
+    for item in items:
+        if getattr(item, key) == value:
+            return item
     raise Refusal(404, f"{key} {value} not found")
 
 
-def _fits(one: Any, text: str) -> bool:
+def _matches(item: Any, text: str) -> bool:
     if not text:
         return True
     for predicate in parse(json.loads(text), "V2beta1Filter").predicates:
         if predicate.key not in _FILTERED:
             raise Refusal(400, f"invalid field {predicate.key!r}")
-        value = getattr(one, predicate.key)
-        fits = {
+        value = getattr(item, predicate.key)
+        matches = {
             "EQUALS": value == predicate.string_value,
             "IS_SUBSTRING": predicate.string_value in value,
         }
-        if not fits[predicate.operation]:
+        if not matches[predicate.operation]:
             return False
     return True
 
 
-def _file_of(request: Request) -> bytes:
+def _uploaded_file(request: Request) -> bytes:
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
     message = email.message_from_bytes(head + request.body, policy=email.policy.HTTP)
     for part in message.iter_parts():

@@ -1,4 +1,4 @@
-"""A stand-in for the Kubernetes API, in the models of its official client: what we ask of it."""
+"""A stand-in for the part of the Kubernetes API that we use, in its official client's models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from pipelines import conventions
 
 NAMESPACE = "/api/v1/namespaces/{namespace}"
 JOBS = "/apis/batch/v1/namespaces/{namespace}/{plural}/{name}"
-DONE = {"terminated": {"exit_code": 0, "reason": "Completed"}}  # how a container ended
-_BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-VERSIONS = {"trainer.kubeflow.org": "v1alpha1"}  # of other groups, v1beta2
+DONE = {
+    "terminated": {"exit_code": 0, "reason": "Completed"}
+}  # the state of a container that has succeeded
+_START = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+VERSIONS = {"trainer.kubeflow.org": "v1alpha1"}  # other groups have v1beta2
 PLURALS = {
     "secrets": "V1Secret",
     "configmaps": "V1ConfigMap",
@@ -33,15 +35,15 @@ PLURALS = {
 
 @dataclass
 class KubeServer(Loopback):
-    """Its objects are the test's to set.
+    """A cluster whose objects a test sets.
 
     Attributes:
-        namespaces: their names.
-        objects: plural -> objects of any namespace, as models of the client.
-        nodes: models.
-        custom: "group/plural" -> objects as JSON; a group that is named is installed.
-        logs: pod -> what it said.
-        rules: of RBAC, all that the caller may do, in our namespace; None for everything.
+        namespaces: names.
+        objects: plural -> objects of all namespaces, as models of the client.
+        nodes: models of the client.
+        custom: "group/plural" -> objects as JSON; the groups in it are installed.
+        logs: pod -> its log.
+        rules: the RBAC rules of the caller in our namespace; None allows everything.
     """
 
     namespaces: list[str] = field(default_factory=lambda: ["ranzcr"])
@@ -75,7 +77,7 @@ class KubeServer(Loopback):
         return json.dumps({"kind": "Status", "code": status, "message": message}).encode()
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write the file that KUBECONFIG is to name."""
+        """Write a file for KUBECONFIG."""
         path.write_text(
             json.dumps(
                 {
@@ -109,8 +111,10 @@ class KubeServer(Loopback):
         if version != _version_of(group) or not plurals:
             raise Refusal(404, "the server could not find the requested resource")
         resources = [
-            k8s.V1APIResource(kind=one, name=one, namespaced=True, singular_name="", verbs=["get"])
-            for one in plurals
+            k8s.V1APIResource(
+                kind=plural, name=plural, namespaced=True, singular_name="", verbs=["get"]
+            )
+            for plural in plurals
         ]
         return _write(
             k8s.V1APIResourceList(group_version=f"{group}/{version}", resources=resources)
@@ -126,12 +130,12 @@ class KubeServer(Loopback):
 
     def _pods(self, request: Request, namespace: str) -> Answer:
         key, value = request.query["labelSelector"].split("=")
-        found = [
+        pods = [
             pod
             for pod in self.objects["pods"]
             if pod.metadata.namespace == namespace and pod.metadata.labels.get(key) == value
         ]
-        return _write(k8s.V1PodList(items=found))
+        return _write(k8s.V1PodList(items=pods))
 
     def _log(self, request: Request, namespace: str, name: str) -> Answer:
         if request.query.get("container") != "main":
@@ -139,9 +143,9 @@ class KubeServer(Loopback):
         return Answer(self.logs[name].encode(), kind="text/plain")
 
     def _object(self, request: Request, namespace: str, plural: str, name: str) -> Answer:
-        for one in self.objects[plural]:
-            if (one.metadata.namespace, one.metadata.name) == (namespace, name):
-                return _write(one)
+        for item in self.objects[plural]:
+            if (item.metadata.namespace, item.metadata.name) == (namespace, name):
+                return _write(item)
         raise Refusal(404, f'{plural} "{name}" not found')
 
     def _all_custom(self, request: Request, group: str, version: str, plural: str) -> Answer:
@@ -152,9 +156,9 @@ class KubeServer(Loopback):
     def _custom(
         self, request: Request, group: str, version: str, namespace: str, plural: str, name: str
     ) -> Answer:
-        for one in self.custom.get(f"{group}/{plural}", []):
-            if one["metadata"] == {"namespace": namespace, "name": name}:
-                return as_answer(one)
+        for item in self.custom.get(f"{group}/{plural}", []):
+            if item["metadata"] == {"namespace": namespace, "name": name}:
+                return as_answer(item)
         raise Refusal(404, f'{plural}.{group} "{name}" not found')
 
 
@@ -162,30 +166,30 @@ def _version_of(group: str) -> str:
     return VERSIONS.get(group, "v1beta2")
 
 
-def meta(name: str, **more: Any) -> k8s.V1ObjectMeta:
-    return k8s.V1ObjectMeta(name=name, namespace="ranzcr", **more)
+def meta(name: str, **fields: Any) -> k8s.V1ObjectMeta:
+    return k8s.V1ObjectMeta(name=name, namespace="ranzcr", **fields)
 
 
 def _write(model: Any) -> Answer:
     return as_answer(k8s.ApiClient(k8s.Configuration()).sanitize_for_serialization(model))
 
 
-def furnish(server: KubeServer) -> None:
-    """Put there all that a run asks for in its namespace, Kueue and KServe."""
-    put = server.objects
-    put["secrets"] = [_secret(name, keys) for name, keys in conventions.SECRETS.items()]
-    put["configmaps"] = [
+def create_objects(server: KubeServer) -> None:
+    """Create all objects that a run needs in its namespace, and install Kueue and KServe."""
+    objects = server.objects
+    objects["secrets"] = [_secret(name, keys) for name, keys in conventions.SECRETS.items()]
+    objects["configmaps"] = [
         k8s.V1ConfigMap(metadata=meta("ranzcr-env"), data={"MLFLOW_TRACKING_URI": "http://m"})
     ]
-    put["serviceaccounts"] = [k8s.V1ServiceAccount(metadata=meta("pipeline-runner"))]
-    put["persistentvolumeclaims"] = [
+    objects["serviceaccounts"] = [k8s.V1ServiceAccount(metadata=meta("pipeline-runner"))]
+    objects["persistentvolumeclaims"] = [
         k8s.V1PersistentVolumeClaim(
             metadata=meta("ranzcr-work"),
             spec=k8s.V1PersistentVolumeClaimSpec(access_modes=["ReadWriteMany"]),
             status=k8s.V1PersistentVolumeClaimStatus(phase="Bound", capacity={"storage": "500Gi"}),
         )
     ]
-    put["jobs"] = [job("ranzcr-work-ready", Complete="True")]
+    objects["jobs"] = [job("ranzcr-work-ready", Complete="True")]
     server.custom = {
         "kueue.x-k8s.io/localqueues": [queue("cpu"), queue("gpu")],
         "serving.kserve.io/inferenceservices": [],
@@ -199,8 +203,8 @@ def _secret(name: str, keys: Iterable[str]) -> k8s.V1Secret:
 
 
 def job(name: str, **conditions: str) -> k8s.V1Job:
-    found = [k8s.V1JobCondition(type=type_, status=status) for type_, status in conditions.items()]
-    return k8s.V1Job(metadata=meta(name), status=k8s.V1JobStatus(conditions=found))
+    listed = [k8s.V1JobCondition(type=type_, status=status) for type_, status in conditions.items()]
+    return k8s.V1Job(metadata=meta(name), status=k8s.V1JobStatus(conditions=listed))
 
 
 def queue(name: str, **status: Any) -> dict[str, Any]:
@@ -214,19 +218,19 @@ def _status(name: str, **state: Any) -> k8s.V1ContainerStatus:
         "terminated": k8s.V1ContainerStateTerminated,
         "waiting": k8s.V1ContainerStateWaiting,
     }
-    ((kind, more),) = state.items()
+    ((kind, fields),) = state.items()
     return k8s.V1ContainerStatus(
         name=name,
         image="i",
         image_id="i",
         ready=False,
         restart_count=0,
-        state=k8s.V1ContainerState(**{kind: kinds[kind](**more)}),
+        state=k8s.V1ContainerState(**{kind: kinds[kind](**fields)}),
     )
 
 
 def add_pod(kube: KubeServer, run: Any, place: str, phase: str, **state: Any) -> str:
-    """A pod of the run at that place of Argo's tree; its log is its place."""
+    """Add a pod of the run at a place in Argo's tree; its log names the place. Return its name."""
     number = len(kube.objects["pods"])
     name = f"tiny-{number}"
     statuses = [_status("wait", running={}), _status("main", **state)] if state else []
@@ -237,10 +241,10 @@ def add_pod(kube: KubeServer, run: Any, place: str, phase: str, **state: Any) ->
                 name,
                 labels={"pipeline/runid": run.run_id},
                 annotations={"workflows.argoproj.io/node-name": f"tiny-x.root.{place}"},
-                creation_timestamp=_BEGAN + timedelta(minutes=number),
+                creation_timestamp=_START + timedelta(minutes=number),
             ),
             status=k8s.V1PodStatus(phase=phase, container_statuses=statuses),
         ),
     )
-    kube.logs[name] = f"said by {place}\nas the last\n"
+    kube.logs[name] = f"log of {place}\nlast line\n"
     return name

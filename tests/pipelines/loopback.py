@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Request:
-    """What a client asked."""
+    """A request of a client."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What it is told."""
+    """The answer to a request."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -53,11 +53,11 @@ class Refusal(Exception):  # noqa: N818, an answer, not an error
 
 @dataclass
 class Fault:
-    """What goes wrong with the requests that match, `times` times.
+    """A failure of the next `times` requests whose line matches `pattern`.
 
     Attributes:
-        how: a status (503), "cut" in the middle of the answer, "lost": done and not answered,
-            "silent": not answered in time, or "page": a login page.
+        how: a status (503); "cut": the answer ends in the middle; "lost": the request is carried
+            out but not answered; "silent": no answer in time; "page": a login page.
     """
 
     pattern: str
@@ -67,21 +67,21 @@ class Fault:
 
 @dataclass
 class Loopback:
-    """Serves `answer` on a port of loopback within `with`; `asked` is what it was asked.
+    """Serves `answer` on a port of loopback within `with`, and records the requests.
 
     With a `certificate`, a PEM file with its key, it speaks TLS.
     """
 
     certificate: Path | None = None
     faults: list[Fault] = field(default_factory=list)
-    asked: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
     def answer(self, request: Request) -> Answer:
-        """What a request is told. Raises Refusal."""
+        """Return the answer to a request. Raises Refusal."""
         raise NotImplementedError
 
     def refused(self, status: int, message: str) -> bytes:
-        """The body of a refusal, in the words of the server that this stands for."""
+        """Return the body of a refusal, as the real server words it."""
         raise NotImplementedError
 
     @property
@@ -90,8 +90,8 @@ class Loopback:
         return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def lines(self, method: str = "") -> list[str]:
-        """What was asked, as "GET /path"."""
-        return [one.line for one in self.asked if one.method.startswith(method)]
+        """Return the requests so far, as "GET /path"."""
+        return [request.line for request in self.requests if request.method.startswith(method)]
 
     def fail(self, pattern: str, how: int | str, times: int = 1) -> None:
         self.faults.append(Fault(pattern, how, times))
@@ -114,9 +114,9 @@ class Loopback:
         self._server.server_close()
 
     def respond(self, request: Request) -> Answer | None:
-        """The answer to a request; None where none is to be sent."""
+        """Return the answer to a request; None if none is to be sent."""
         with self._lock:
-            self.asked.append(request)
+            self.requests.append(request)
             how = self._fault(request)
             if how in (None, "cut", "lost"):
                 answer = self._try(request)
@@ -151,11 +151,11 @@ class _Cut(Answer):
 
 
 def routed(routes: Mapping[str, Callable[..., Answer]], request: Request) -> Answer:
-    """Call the route whose "METHOD /path/{name}" fits, with the request and the path's parts."""
+    """Call the route whose "METHOD /path/{name}" matches, with the request and the path's parts."""
     for pattern, route in routes.items():
-        found = re.fullmatch(re.sub(r"\{\w+\}", "([^/:]+)", pattern), request.line)
-        if found:
-            return route(request, *map(unquote, found.groups()))
+        match = re.fullmatch(re.sub(r"\{\w+\}", "([^/:]+)", pattern), request.line)
+        if match:
+            return route(request, *map(unquote, match.groups()))
     raise Refusal(404, f"no route {request.line}")
 
 
@@ -198,8 +198,8 @@ def _handler(server: Loopback) -> type[BaseHTTPRequestHandler]:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
 
-        def log_message(self, *words: object) -> None:
-            """Say nothing."""
+        def log_message(self, *arguments: object) -> None:
+            """Print nothing."""
 
     return Handler
 

@@ -1,4 +1,4 @@
-"""What the rules of a Role allow, as Kubernetes decides it from the path of a GET."""
+"""Decide as Kubernetes does, from the path of a GET, if the rules of a Role allow it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Anyone who is logged in may ask what there is: the role system:discovery.
+# Everyone who is logged in may discover the API: the role system:discovery.
 _DISCOVERY = re.compile(r"/version/?|/apis/?|/apis/[^/]+/[^/]+/?")
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/v\w+(?:/namespaces/(?P<namespace>[^/]+))?"
@@ -16,11 +16,11 @@ _PATH = re.compile(
 
 
 @dataclass(frozen=True)
-class Look:
+class ObjectRequest:
     """One GET of objects."""
 
     group: str
-    resource: str  # with its part: pods/log
+    resource: str  # with a subresource: pods/log
     namespace: str | None
     name: str | None
 
@@ -29,31 +29,31 @@ class Look:
         return "get" if self.name else "list"
 
 
-def look(path: str) -> Look | None:
-    """None for discovery."""
+def object_request(path: str) -> ObjectRequest | None:
+    """Parse the path of a GET; return None for discovery."""
     if _DISCOVERY.fullmatch(path):
         return None
-    found = _PATH.fullmatch(path)
-    assert found, path
-    group, namespace, plural, name, part = found.groups()
-    if plural is None:  # a namespace itself, which its own Roles can give
-        return Look("", "namespaces", namespace, namespace)
-    return Look(group or "", f"{plural}/{part}" if part else plural, namespace, name)
+    match = _PATH.fullmatch(path)
+    assert match, path
+    group, namespace, plural, name, part = match.groups()
+    if plural is None:  # a namespace itself, which its Roles can allow
+        return ObjectRequest("", "namespaces", namespace, namespace)
+    return ObjectRequest(group or "", f"{plural}/{part}" if part else plural, namespace, name)
 
 
 def allowed(path: str, rules: Sequence[dict[str, Any]], namespace: str) -> bool:
-    """Whether a Role of `namespace` with these rules, and nothing else, allows a GET."""
-    asked = look(path)
-    if asked is None:
+    """Return True if a Role of `namespace` with these rules alone allows a GET."""
+    request = object_request(path)
+    if request is None:
         return True
-    return asked.namespace == namespace and any(_covers(rule, asked) for rule in rules)
+    return request.namespace == namespace and any(_covers(rule, request) for rule in rules)
 
 
-def _covers(rule: dict[str, Any], asked: Look) -> bool:
+def _covers(rule: dict[str, Any], request: ObjectRequest) -> bool:
     names = rule.get("resourceNames")
     return (
-        asked.group in rule["apiGroups"]
-        and asked.resource in rule["resources"]
-        and asked.verb in rule["verbs"]
-        and (not names or asked.name in names)
+        request.group in rule["apiGroups"]
+        and request.resource in rule["resources"]
+        and request.verb in rule["verbs"]
+        and (not names or request.name in names)
     )

@@ -1,11 +1,11 @@
-"""`ranzcr doctor --cluster`: what it finds before anything is submitted."""
+"""`ranzcr doctor --cluster` reports problems before anything is submitted."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from kube_server import KubeServer, furnish, job, queue
+from kube_server import KubeServer, create_objects, job, queue
 from kubernetes import client as k8s
 
 from pipelines import conventions, doctor
@@ -27,7 +27,7 @@ def kube(monkeypatch, tmp_path):
     """A cluster with everything that a run needs."""
     with KubeServer() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-        furnish(server)
+        create_objects(server)
         server.nodes = [node("a", "gpu-small"), node("b", "gpu-small")]
         yield server
 
@@ -39,7 +39,7 @@ def examine(
 
 
 def problems(findings) -> dict[str, str]:
-    return {name: each.text for name, each in findings.items() if each.outcome != "ok"}
+    return {name: finding.text for name, finding in findings.items() if finding.outcome != "ok"}
 
 
 def test_a_complete_cluster_has_no_problems(ranzcr, kfp_server, kube):
@@ -70,7 +70,7 @@ def test_a_complete_cluster_has_no_problems(ranzcr, kfp_server, kube):
     ],
 )
 def test_a_missing_object_is_named_with_its_fix(kfp_server, kube, plural, name, check, fix):
-    kube.objects[plural] = [each for each in kube.objects[plural] if each.metadata.name != name]
+    kube.objects[plural] = [item for item in kube.objects[plural] if item.metadata.name != name]
     findings = examine()
     assert [key for key in problems(findings) if findings[key].outcome != "skip"] == [check]
     assert re.match(f"there is no .* {name} in namespace ranzcr", findings[check].text)
@@ -85,7 +85,7 @@ def test_a_failure_is_exit_code_2_and_shows_its_fix(ranzcr, kfp_server, kube):
     assert "warn  Secret ranzcr-kaggle: kubectl -n ranzcr create secret" in out
 
 
-def test_a_secret_without_a_key_or_with_an_empty_one_is_found(kfp_server, kube):
+def test_secrets_with_missing_or_empty_keys_are_reported(kfp_server, kube):
     mlflow, s3, kaggle = kube.objects["secrets"]
     mlflow.data.pop("MLFLOW_TRACKING_PASSWORD")
     s3.data["AWS_SECRET_ACCESS_KEY"] = ""
@@ -108,7 +108,7 @@ def test_an_object_that_we_may_not_read_is_a_warning(ranzcr, kfp_server, kube):
 def test_a_missing_namespace_fails_once(kfp_server, kube):
     kube.namespaces = ["default"]
     findings = examine("gpu-small")
-    failed = [name for name, each in findings.items() if each.outcome == "fail"]
+    failed = [name for name, finding in findings.items() if finding.outcome == "fail"]
     assert failed == ["namespace"]
     assert findings["Secret ranzcr-s3"].text == "needs: namespace"
     assert findings["node pool gpu-small"].outcome == "ok"
@@ -123,7 +123,7 @@ def test_a_missing_namespace_fails_once(kfp_server, kube):
         ("Bound", ["ReadWriteOnce"], "warn", "is ReadWriteOnce: all pods that use it wait for one"),
     ],
 )
-def test_a_volume_that_runs_could_not_use_is_found(kfp_server, kube, phase, modes, outcome, text):
+def test_a_volume_that_runs_cannot_use_is_reported(kfp_server, kube, phase, modes, outcome, text):
     (claim,) = kube.objects["persistentvolumeclaims"]
     claim.status.phase, claim.spec.access_modes = phase, modes
     finding = examine()["volume claim ranzcr-work"]
@@ -131,7 +131,7 @@ def test_a_volume_that_runs_could_not_use_is_found(kfp_server, kube, phase, mode
     assert finding.text.startswith(text)
 
 
-def test_a_volume_of_one_node_is_fine_in_a_cluster_of_one_node(kfp_server, kube):
+def test_a_read_write_once_volume_is_fine_in_a_cluster_of_one_node(kfp_server, kube):
     kube.objects["persistentvolumeclaims"][0].spec.access_modes = ["ReadWriteOnce"]
     assert examine()["volume claim ranzcr-work"].text.endswith("; there are 2")
     kube.nodes, kube.objects["jobs"] = kube.nodes[:1], []
@@ -188,7 +188,7 @@ def test_an_empty_pool_is_a_warning_if_the_provider_adds_nodes(kfp_server, kube)
     )
 
 
-def test_a_cluster_without_labels_says_so(kfp_server, kube):
+def test_a_cluster_without_pool_labels_is_reported(kfp_server, kube):
     kube.nodes = [k8s.V1Node(metadata=k8s.V1ObjectMeta(name="a"))]
     text = examine("gpu-small")["node pool gpu-small"].text
     assert text.endswith("no node has the label ranzcr/pool")
@@ -224,8 +224,8 @@ def gke(*taints: str, **labels: str) -> k8s.V1Node:
 
 
 def test_nodes_with_the_labels_and_taints_of_the_provider_are_accepted(kfp_server, kube):
-    own = "node.kubernetes.io/unschedulable:NoSchedule"
-    kube.nodes = [gke(GPU_TAINT, own, "other=x:PreferNoSchedule"), node("b", "gpu-small")]
+    by_kubernetes = "node.kubernetes.io/unschedulable:NoSchedule"
+    kube.nodes = [gke(GPU_TAINT, by_kubernetes, "other=x:PreferNoSchedule"), node("b", "gpu-small")]
     findings = examine("gpu-small", "gke")
     assert problems(findings) == {}
     assert findings["nodes of gpu-small"].text == "1 of 2 accept its pods"
@@ -263,7 +263,7 @@ def test_nodes_with_the_labels_and_taints_of_the_provider_are_accepted(kfp_serve
         ),
     ],
 )
-def test_a_node_that_accepts_no_pod_of_the_profile_is_named(
+def test_a_node_that_accepts_no_pod_of_the_profile_is_reported(
     kfp_server, kube, provider, gpu_node, text
 ):
     kube.nodes = [gpu_node]
@@ -290,13 +290,13 @@ def test_nodes_that_do_not_exist_yet_or_are_forbidden_are_not_a_failure(kfp_serv
     assert examine("gpu-small", "gke")["nodes of gpu-small"].outcome == "warn"
 
 
-def test_a_provider_that_is_unknown_or_has_no_profile_is_one_line(ranzcr, kfp_server, kube):
-    asked = ["doctor", "--cluster", "--provider", "gcp"]
-    code, _, err = ranzcr(*asked, "--profile", "gpu-small")
+def test_an_unknown_provider_or_one_without_a_profile_is_one_line(ranzcr, kfp_server, kube):
+    arguments = ["doctor", "--cluster", "--provider", "gcp"]
+    code, _, err = ranzcr(*arguments, "--profile", "gpu-small")
     assert (code, err.count("\n")) == (2, 1)
     assert "no provider 'gcp'; known: aks, eks, generic, gke, onprem" in err
-    assert "--provider goes with --profile" in ranzcr(*asked)[2]
-    assert kube.asked == []
+    assert "--provider goes with --profile" in ranzcr(*arguments)[2]
+    assert kube.requests == []
 
 
 TRAINER = "trainer.kubeflow.org"
@@ -310,7 +310,8 @@ def test_a_training_on_several_nodes_needs_the_trainer_and_serving_needs_kserve(
     kube.nodes = [node("a", "gpu-8x")]
     del kube.custom["serving.kserve.io/inferenceservices"]
     findings = examine("multi-node")
-    assert {name: each.outcome for name, each in findings.items() if each.outcome != "ok"} == {
+    outcomes = {name: finding.outcome for name, finding in findings.items()}
+    assert {name: outcome for name, outcome in outcomes.items() if outcome != "ok"} == {
         "Kubeflow Trainer": "fail",
         "KServe": "warn",
     }
@@ -348,12 +349,10 @@ def test_an_unknown_profile_is_one_line_that_names_the_nearest(ranzcr, kfp_serve
     code, _, err = ranzcr("doctor", "--cluster", "--profile", option)
     assert (code, err.count("\n")) == (2, 1)
     assert "did you mean gpu-small?" in err
-    assert kube.asked == []
+    assert kube.requests == []
 
 
-def test_a_kfp_that_is_away_or_too_old_does_not_stop_the_other_checks(
-    kfp_server, kube, monkeypatch
-):
+def test_a_missing_or_old_kfp_does_not_stop_the_other_checks(kfp_server, kube, monkeypatch):
     kfp_server.tag = "2.3.0"
     findings = examine()
     assert "is version 2.3.0; supported is 2.15" in findings["Kubeflow Pipelines"].text
@@ -363,7 +362,7 @@ def test_a_kfp_that_is_away_or_too_old_does_not_stop_the_other_checks(
     assert examine()["Secret ranzcr-s3"].outcome == "ok"
 
 
-def test_a_kfp_that_does_not_say_its_version_is_a_warning(kfp_server, kube):
+def test_a_kfp_without_a_version_is_a_warning(kfp_server, kube):
     kfp_server.tag = "unknown"
     assert examine()["Kubeflow Pipelines"].outcome == "warn"
 
@@ -390,7 +389,7 @@ def test_a_kubernetes_that_refuses_fails_once(kfp_server, kube, how, text):
     assert findings["namespace"].text == "needs: Kubernetes"
 
 
-def test_a_missing_kubeconfig_is_named(kfp_server, monkeypatch, tmp_path, capfd):
+def test_a_missing_kubeconfig_is_reported(kfp_server, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "away"))
     findings = examine()
     assert "set KUBECONFIG to a file with a context" in findings["Kubernetes"].text

@@ -1,4 +1,4 @@
-"""Runs on a KFP: looked at, watched, resumed, cancelled, listed, opened."""
+"""Runs on a KFP: show, watch, resume, cancel, list and open them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipelines.client import connection, failures, runs, settings
 from ranzcr.errors import ClusterError
 
 BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # as KFP writes a time that is not yet
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)  # as KFP writes a missing time
 
 
 @pytest.fixture(autouse=True)
 def _fast(fast):
-    """Every test here."""
+    """Shorten the pauses of every test in this file."""
 
 
 @pytest.fixture
@@ -25,23 +25,23 @@ def kfp(kfp_server):
 
 
 def details(**states: str) -> models.V2beta1RunDetails:
-    """Tasks as KFP tells them: each with a driver and an executor."""
-    found = []
-    for place, (name, state) in enumerate(states.items()):
-        start = BEGAN + timedelta(minutes=place)
-        for shown in (f"{name}-driver", name, "executor"):
-            found.append(
+    """Return tasks as KFP reports them: each with a driver and an executor."""
+    tasks = []
+    for number, (name, state) in enumerate(states.items()):
+        start = BEGAN + timedelta(minutes=number)
+        for display_name in (f"{name}-driver", name, "executor"):
+            tasks.append(
                 models.V2beta1PipelineTaskDetail(
-                    display_name=shown,
+                    display_name=display_name,
                     state=state,
                     start_time=start,
                     end_time=NEVER if state == "RUNNING" else start + timedelta(seconds=75),
                 )
             )
-    return models.V2beta1RunDetails(task_details=found)
+    return models.V2beta1RunDetails(task_details=tasks)
 
 
-def test_status_shows_the_tasks_and_not_what_kfp_makes_around_them(ranzcr, kfp_server):
+def test_status_shows_the_tasks_without_the_drivers_of_kfp(ranzcr, kfp_server):
     tasks = details(ingest="SUCCEEDED", train="RUNNING")
     run = kfp_server.add_run("tiny-1", "RUNNING", run_details=tasks)
     code, out, _ = ranzcr("pipeline", "status", "tiny-1")
@@ -74,7 +74,7 @@ def test_an_unknown_id_on_an_empty_kfp_is_one_line(ranzcr, kfp_server):
     assert "it has no runs" in err
 
 
-def test_waiting_tells_each_move_once_and_ends_with_success(ranzcr, kfp_server):
+def test_waiting_reports_each_change_once_and_ends_with_success(ranzcr, kfp_server):
     tasks = details(ingest="SUCCEEDED", train="RUNNING")
     kfp_server.add_run("tiny-1", "PENDING", run_details=tasks)
     kfp_server.script = ["PENDING", "RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
@@ -87,7 +87,7 @@ def test_waiting_tells_each_move_once_and_ends_with_success(ranzcr, kfp_server):
 
 
 @pytest.mark.parametrize("end", ["FAILED", "CANCELED", "SKIPPED"])
-def test_waiting_ends_with_every_other_end_too_and_exit_code_2(ranzcr, kfp_server, end):
+def test_waiting_ends_with_exit_code_2_if_the_run_does_not_succeed(ranzcr, kfp_server, end):
     error = models.GoogleRpcStatus(message="step train failed")
     tasks = details(ingest="SUCCEEDED", train="FAILED")
     kfp_server.add_run("tiny-1", "RUNNING", run_details=tasks, error=error)
@@ -97,7 +97,7 @@ def test_waiting_ends_with_every_other_end_too_and_exit_code_2(ranzcr, kfp_serve
     assert f"ranzcr: run tiny-1 {end} at train: step train failed; ranzcr pipeline logs" in err
 
 
-def test_without_wait_a_failed_run_is_news_and_no_error(ranzcr, kfp_server):
+def test_without_wait_a_failed_run_is_not_an_error(ranzcr, kfp_server):
     kfp_server.add_run("tiny-1", "FAILED")
     assert ranzcr("pipeline", "status", "tiny-1")[0] == 0
 
@@ -110,7 +110,7 @@ def test_a_kfp_that_restarts_is_waited_for(kfp, kfp_server, how):
     assert runs.watch(kfp, run.run_id, print).state == "SUCCEEDED"
 
 
-def test_a_kfp_that_stays_away_is_given_up(kfp, kfp_server, monkeypatch):
+def test_waiting_ends_if_kfp_does_not_come_back(kfp, kfp_server, monkeypatch):
     monkeypatch.setattr(runs, "_PATIENCE", 0.05)
     run = kfp_server.add_run("tiny-1", "RUNNING")
     kfp_server.fail(f"GET {API}/runs/.*", 503, times=10**6)
@@ -135,7 +135,7 @@ def test_resume_retries_the_same_run(ranzcr, kfp_server, state):
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "RUNNING", "PENDING"])
-def test_there_is_nothing_to_resume_in_a_run_that_did_not_fail(ranzcr, kfp_server, state):
+def test_a_run_that_did_not_fail_cannot_be_resumed(ranzcr, kfp_server, state):
     kfp_server.add_run("tiny-1", state)
     code, _, err = ranzcr("pipeline", "resume", "tiny-1")
     assert (code, err) == (2, f"ranzcr: run tiny-1 is {state}; there is nothing to resume\n")
@@ -143,14 +143,14 @@ def test_there_is_nothing_to_resume_in_a_run_that_did_not_fail(ranzcr, kfp_serve
 
 
 @pytest.mark.parametrize("how", ["lost", "cut"])
-def test_a_resumption_whose_answer_was_lost_is_done_once(ranzcr, kfp_server, how):
+def test_a_run_is_resumed_once_if_the_answer_is_lost(ranzcr, kfp_server, how):
     kfp_server.add_run("tiny-1", "FAILED")
     kfp_server.fail("POST .*:retry", how)
     assert ranzcr("pipeline", "resume", "tiny-1")[0] == 0
     assert len(kfp_server.lines("POST")) == 1
 
 
-def test_a_resumption_that_failed_is_one_line(ranzcr, kfp_server):
+def test_a_failure_to_resume_is_one_line(ranzcr, kfp_server):
     run = kfp_server.add_run("tiny-1", "FAILED")
     kfp_server.fail("POST .*:retry", 500)
     code, _, err = ranzcr("pipeline", "resume", "tiny-1")
@@ -169,22 +169,22 @@ def test_cancel_ends_a_run(ranzcr, kfp_server, how):
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "CANCELING"])
-def test_a_run_that_is_over_or_ends_already_stays_as_it_is(ranzcr, kfp_server, state):
+def test_cancel_leaves_a_finished_or_ending_run_as_it_is(ranzcr, kfp_server, state):
     kfp_server.add_run("tiny-1", state)
     code, out, _ = ranzcr("pipeline", "cancel", "tiny-1")
     assert (code, out) == (0, f"tiny-1: {state}\n")
     assert kfp_server.lines("POST") == []
 
 
-def test_a_run_that_ends_before_it_is_cancelled_tells_its_end(ranzcr, kfp_server):
-    """KFP refuses with 400 what is over."""
+def test_cancel_reports_the_end_of_a_run_that_has_just_finished(ranzcr, kfp_server):
+    """KFP refuses to cancel a finished run with 400."""
     kfp_server.add_run("tiny-1", "RUNNING")
     kfp_server.script = ["RUNNING", "SUCCEEDED", "SUCCEEDED"]
     kfp_server.fail("POST .*:terminate", 400)
     assert ranzcr("pipeline", "cancel", "tiny-1")[:2] == (0, "tiny-1: SUCCEEDED\n")
 
 
-def test_a_cancellation_that_is_refused_is_one_line(ranzcr, kfp_server):
+def test_a_refused_cancellation_is_one_line(ranzcr, kfp_server):
     kfp_server.add_run("tiny-1", "RUNNING")
     kfp_server.fail("POST .*:terminate", 403)
     code, _, err = ranzcr("pipeline", "cancel", "tiny-1")
@@ -192,7 +192,7 @@ def test_a_cancellation_that_is_refused_is_one_line(ranzcr, kfp_server):
     assert "forbids it (403, cancelling tiny-1)" in err
 
 
-def listed(out: str) -> list[str]:
+def names_in(out: str) -> list[str]:
     return [line.split()[0] for line in out.splitlines()[3:]]
 
 
@@ -200,26 +200,26 @@ def test_list_shows_the_newest_first_page_by_page(ranzcr, kfp_server, monkeypatc
     monkeypatch.setattr(runs, "_PAGE", 2)
     for number in range(7):
         kfp_server.add_run(f"tiny-{number}", "SUCCEEDED")
-    assert listed(ranzcr("pipeline", "list", "--limit", "5")[1]) == [
+    assert names_in(ranzcr("pipeline", "list", "--limit", "5")[1]) == [
         "tiny-6",
         "tiny-5",
         "tiny-4",
         "tiny-3",
         "tiny-2",
     ]
-    assert len(listed(ranzcr("pipeline", "list")[1])) == 7
+    assert len(names_in(ranzcr("pipeline", "list")[1])) == 7
 
 
 def test_list_filters_by_state_and_name(ranzcr, kfp_server):
     for name, state in [("tiny-1", "FAILED"), ("tiny-2", "RUNNING"), ("nightly-1", "FAILED")]:
         kfp_server.add_run(name, state)
-    assert listed(ranzcr("pipeline", "list", "--state", "failed")[1]) == ["nightly-1", "tiny-1"]
-    assert listed(ranzcr("pipeline", "list", "--state", "FAILED", "--name", "tiny")[1]) == [
+    assert names_in(ranzcr("pipeline", "list", "--state", "failed")[1]) == ["nightly-1", "tiny-1"]
+    assert names_in(ranzcr("pipeline", "list", "--state", "FAILED", "--name", "tiny")[1]) == [
         "tiny-1"
     ]
 
 
-def test_a_state_that_is_none_is_one_line(ranzcr, kfp_server):
+def test_an_unknown_state_is_one_line(ranzcr, kfp_server):
     code, _, err = ranzcr("pipeline", "list", "--state", "FAILD")
     assert (code, err) == (2, "ranzcr: no state 'FAILD'; did you mean FAILED?\n")
 

@@ -1,4 +1,4 @@
-"""The code of a stage: what is part of its cache key, and what a run says that it redoes."""
+"""The code of a stage in its cache key, and the tasks that a run reports as redone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGES = sorted({path.stem for path in (code.ROOT / "ranzcr/stages").glob("*.py"
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A copy of the sources, to change."""
+    """A copy of the sources, which a test may change."""
     for package in ("ranzcr", "components"):
         shutil.copytree(
             code.ROOT / package,
@@ -34,7 +34,7 @@ def edit(path: Path) -> None:
 
 
 def changed_by(root: Path, *names: str) -> set[str]:
-    """The stages whose code changes with files."""
+    """Change files; return the stages whose code has changed."""
     before = {stage: code.of_stage(stage, root=root) for stage in STAGES}
     for name in names:
         edit(root / name)
@@ -62,7 +62,7 @@ def test_the_command_line_changes_no_stage(root):
         ("ranzcr/registry/gates.py", {"register"}, {"train", "predict", "export", "bundle"}),
     ],
 )
-def test_a_file_changes_the_stages_that_reach_it(root, name, changed, unchanged):
+def test_a_file_changes_the_stages_that_import_it(root, name, changed, unchanged):
     stages = changed_by(root, name)
     assert changed <= stages
     assert not unchanged & stages
@@ -84,7 +84,7 @@ def test_the_versions_of_imported_packages_count(monkeypatch):
     assert torch in code.differences(before, now)
 
 
-def test_a_data_file_counts_if_a_source_names_it(root):
+def test_a_data_file_counts_if_a_source_refers_to_it(root):
     (root / "ranzcr/data/limits.yaml").write_text("blur: 1\n")
     assert "ranzcr/data/limits.yaml" not in code.of_stage("prepare", root=root)
     folds = root / "ranzcr/data/folds.py"
@@ -114,7 +114,7 @@ def head(tmp_path) -> Path:
     return package / "heads.py"
 
 
-def test_a_users_own_module_and_what_it_imports_of_its_package_count(head):
+def test_a_users_module_and_its_imports_from_its_package_count(head):
     before = code.of_stage("train", [head])
     assert {"my_package/heads.py", "my_package/layers.py"} <= before.keys()
     (head.parent / "layers.py").write_text("import torch, numpy\n")
@@ -132,7 +132,7 @@ PLANNED = [
 
 @pytest.fixture
 def redone(tmp_path, root):
-    """Describe what a run would redo, and record that it has finished."""
+    """Return the lines about redone tasks, and record that the run has finished."""
 
     def _redone(settings=None) -> list[str]:
         def code_of(stage, experiment):
@@ -148,12 +148,12 @@ def redone(tmp_path, root):
     return _redone
 
 
-def test_the_first_run_and_a_run_without_changes_say_nothing(redone):
+def test_the_first_run_and_a_run_without_changes_report_nothing(redone):
     assert redone() == []
     assert redone() == []
 
 
-def test_a_changed_file_is_named_with_the_tasks_that_are_redone(redone, root):
+def test_a_changed_file_is_reported_with_the_redone_tasks(redone, root):
     redone()
     edit(root / "ranzcr/training/losses.py")
     assert redone() == [
@@ -163,7 +163,7 @@ def test_a_changed_file_is_named_with_the_tasks_that_are_redone(redone, root):
     assert redone() == []
 
 
-def test_code_that_comes_back_is_in_the_cache(redone, root):
+def test_restored_code_uses_the_cache_again(redone, root):
     redone()
     file = root / "ranzcr/training/losses.py"
     text = file.read_text()
@@ -183,7 +183,7 @@ def test_many_changes_are_counted(redone, root):
     )
 
 
-def test_a_users_own_part_counts_where_its_experiment_is_used(head, monkeypatch):
+def test_a_users_module_counts_for_the_experiments_that_use_it(head, monkeypatch):
     monkeypatch.syspath_prepend(head.parent.parent)
     with open(head, "a") as file:
         file.write("class MyHead: ...\n")
@@ -192,13 +192,13 @@ def test_a_users_own_part_counts_where_its_experiment_is_used(head, monkeypatch)
         config.load("smoke_b"),
     ]
     code_of = launch._code_of(Processes(), experiments, {})
-    own = {"my_package/heads.py", "my_package/layers.py"}
+    modules = {"my_package/heads.py", "my_package/layers.py"}
     for stage in ("train", "predict"):
-        assert own <= code_of(stage, "smoke_a").keys()
-        assert not own & code_of(stage, "smoke_b").keys()
-    assert own <= code_of("export", "").keys()
+        assert modules <= code_of(stage, "smoke_a").keys()
+        assert not modules & code_of(stage, "smoke_b").keys()
+    assert modules <= code_of("export", "").keys()
     for stage in ("prepare", "evaluate", "blend", "bundle"):
-        assert not own & code_of(stage, "").keys()
+        assert not modules & code_of(stage, "").keys()
 
 
 def test_another_competition_counts(monkeypatch, tmp_path):
@@ -213,13 +213,13 @@ def test_another_competition_counts(monkeypatch, tmp_path):
     ]
 
 
-def test_changed_settings_of_an_experiment_are_named(redone):
+def test_changed_settings_of_an_experiment_are_reported(redone):
     redone(settings={"b6v3_001": "0" * 16})
     lines = redone(settings={"b6v3_001": "1" * 16})
     assert lines == ["train b6v3_001 x 5: settings of b6v3_001 changed"]
 
 
-def test_an_unfinished_task_is_redone_and_named_again(tmp_path, root, redone):
+def test_an_unfinished_task_is_redone_and_reported_again(tmp_path, root, redone):
     redone()
     edit(root / "ranzcr/training/losses.py")
 
@@ -232,7 +232,7 @@ def test_an_unfinished_task_is_redone_and_named_again(tmp_path, root, redone):
         versions.save()  # no task has finished
 
 
-def test_the_tasks_of_a_run_are_planned_in_its_order():
+def test_the_tasks_of_a_run_are_planned_in_order():
     spec = tree.of_graph(launch.pipeline("competition"))
     planned = [str(tasks) for tasks in launch._planned(spec, ["smoke_a", "smoke_b"], 5)]
     assert planned == [
@@ -242,8 +242,8 @@ def test_the_tasks_of_a_run_are_planned_in_its_order():
     ]
 
 
-def test_a_run_says_what_it_redoes_before_it_starts(competition, monkeypatch, capfd, root):
-    """With the tasks themselves left out."""
+def test_a_run_reports_what_it_redoes_before_it_starts(competition, monkeypatch, capfd, root):
+    """The tasks themselves are replaced."""
     from pipelines import local
 
     def finish_all(*arguments, versions, tasks, **options):

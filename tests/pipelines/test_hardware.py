@@ -1,4 +1,4 @@
-"""Profiles and providers: what is in them, and what is refused."""
+"""The settings in profiles and providers, and the mistakes that are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ranzcr.errors import ConfigError
 
 @pytest.fixture
 def profile(tmp_path):
-    """A profile over cpu, from YAML."""
+    """Read a profile that extends cpu from YAML."""
 
     def _profile(text: str) -> hardware.Profile:
         (tmp_path / "mine.yaml").write_text(f"extends: cpu\nabout: mine\n{text}")
@@ -25,12 +25,12 @@ def profile(tmp_path):
 
 
 @pytest.mark.parametrize("name", hardware.profiles())
-def test_each_shipped_profile_places_every_stage(name):
+def test_each_shipped_profile_has_hardware_for_every_stage(name):
     chosen = hardware.profile(name)
     for stage in hardware.STAGES:
         assert chosen.of(stage).timeout_minutes > 0
     gpus = [chosen.of(stage) for stage in hardware.STAGES if chosen.of(stage).gpu]
-    assert all(one.shm and one.queue == "gpu" and one.pool for one in gpus)
+    assert all(gpu.shm and gpu.queue == "gpu" and gpu.pool for gpu in gpus)
 
 
 def test_a_stage_that_is_not_listed_gets_the_default_hardware():
@@ -74,13 +74,13 @@ def test_a_profile_states_only_its_difference(profile):
         ("hardware: [", "not YAML"),
     ],
 )
-def test_a_mistake_in_a_profile_is_named_with_the_right_name(profile, text, message):
+def test_a_mistake_in_a_profile_is_reported_with_the_right_name(profile, text, message):
     with pytest.raises(ConfigError, match=message) as error:
         profile(text)
     assert "\n" not in str(error.value)
 
 
-def test_unknown_names_are_told_with_all_that_are_known():
+def test_unknown_names_are_reported_with_the_valid_names():
     with pytest.raises(ConfigError, match=r"no profile 'gpu8x'; did you mean gpu-8x\?"):
         hardware.profile("gpu8x")
     with pytest.raises(ConfigError, match="no provider 'openshift'; known: aks, eks, generic"):
@@ -95,7 +95,7 @@ def test_a_profile_that_extends_itself_is_one_line(tmp_path):
         hardware.profile(str(tmp_path / "mine.yaml"))
 
 
-def test_a_gpu_that_a_provider_lacks_is_told_with_those_it_has(profile):
+def test_a_gpu_that_a_provider_lacks_is_reported_with_its_gpus(profile):
     mine = profile("hardware: {training: {gpu: {type: tpu, count: 1}}}")
     with pytest.raises(ConfigError, match="gke has no GPU type 'tpu'; known: a100, h100, l4, t4"):
         hardware.provider("gke").labels(mine.of("train"))
@@ -103,7 +103,7 @@ def test_a_gpu_that_a_provider_lacks_is_told_with_those_it_has(profile):
 
 @pytest.fixture
 def train_pod(tmp_path):
-    """What kfp-kubernetes puts on the train task of a compiled first-stage."""
+    """Compile first-stage, and return the Kubernetes settings of its train task."""
 
     def _train_pod(profile: str, provider: str | None = None) -> dict:
         path = tmp_path / "compiled.yaml"
@@ -124,21 +124,21 @@ def train_pod(tmp_path):
         ("onprem", {"nvidia.com/gpu.product": "NVIDIA-L4"}, {"nvidia.com/gpu"}),
     ],
 )
-def test_a_provider_changes_labels_and_taints_alone(train_pod, provider, label, taints):
-    found, generic = train_pod("spot", provider), train_pod("spot")
-    assert {conventions.POOL_LABEL: "gpu-spot", **label}.items() <= found["nodeSelector"][
+def test_a_provider_changes_only_labels_and_taints(train_pod, provider, label, taints):
+    specific, generic = train_pod("spot", provider), train_pod("spot")
+    assert {conventions.POOL_LABEL: "gpu-spot", **label}.items() <= specific["nodeSelector"][
         "labels"
     ].items()
-    assert taints <= {one["key"] for one in found["tolerations"]}
+    assert taints <= {toleration["key"] for toleration in specific["tolerations"]}
     for part in ("nodeSelector", "tolerations"):
-        found.pop(part), generic.pop(part)
-    assert found == generic
+        specific.pop(part), generic.pop(part)
+    assert specific == generic
 
 
-def test_secrets_come_by_name_and_to_the_stages_that_need_them(train_pod):
-    given = {one["secretName"]: one["keyToEnv"] for one in train_pod("gpu-small")["secretAsEnv"]}
-    assert list(given) == ["ranzcr-mlflow"]
-    keys = [one["secretKey"] for one in given["ranzcr-mlflow"]]
+def test_only_the_stages_that_need_a_secret_refer_to_it(train_pod):
+    (secret,) = train_pod("gpu-small")["secretAsEnv"]
+    assert secret["secretName"] == "ranzcr-mlflow"
+    keys = [variable["secretKey"] for variable in secret["keyToEnv"]]
     assert keys == list(conventions.SECRETS["ranzcr-mlflow"])
 
 

@@ -1,4 +1,4 @@
-"""What a registry says of an image, asked as nobody."""
+"""Look up an image in its registry without credentials."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DIGEST = f"sha256:{'0' * 64}"
 
 @dataclass
 class Registry(Loopback):
-    """One image. `token` is what it wants, and gives anyone who asks where `generous`."""
+    """A registry with one image; it requires `token`, which it issues if `issues_tokens`."""
 
     token: str = ""
-    generous: bool = True
+    issues_tokens: bool = True
 
     def answer(self, request: Request) -> Answer:
         return routed(
@@ -39,7 +39,7 @@ class Registry(Loopback):
 
     def _token(self, request: Request) -> Answer:
         assert request.query == {"service": "s", "scope": "repository:team:pull"}
-        if not self.generous:
+        if not self.issues_tokens:
             raise Refusal(403, "log in")
         return as_answer({"token": self.token})
 
@@ -55,36 +55,36 @@ def image(registry: Registry, digest: str = DIGEST) -> str:
     return f"{registry.url.removeprefix('http://')}/team/ranzcr:0.1@{digest}"
 
 
-def test_an_image_is_there_or_missing(registry):
+def test_an_image_is_found_or_missing(registry):
     assert presence(image(registry)) is Presence.THERE
     assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
 
 
-def test_a_registry_that_gives_anyone_a_token_is_asked_with_it(registry):
+def test_a_token_that_the_registry_issues_to_everyone_is_used(registry):
     registry.token = "for-anyone"
     assert presence(image(registry)) is Presence.THERE
     assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
-    registry.generous = False
+    registry.issues_tokens = False
     assert presence(image(registry)) is Presence.UNSEEN
 
 
 @pytest.mark.parametrize("how", [401, 403, 500, "lost"])
-def test_what_a_registry_does_not_say_is_unseen(registry, how):
+def test_an_image_is_unseen_if_the_registry_does_not_answer(registry, how):
     registry.fail("HEAD .*", how, times=9)
     assert presence(image(registry)) is Presence.UNSEEN
 
 
-def test_a_web_servers_404_says_nothing_of_an_image(registry):
+def test_an_image_is_unseen_if_a_web_server_answers_404(registry):
     registry.answer = lambda request: Answer(b"<html>", 404, "text/html")
     assert presence(image(registry)) is Presence.UNSEEN
 
 
-def test_without_a_registry_or_a_digest_there_is_nothing_to_ask():
+def test_an_image_without_a_registry_or_a_digest_is_unseen():
     for text in ("ranzcr:latest", f"ranzcr@{DIGEST}", "registry.example.com/ranzcr:0.1"):
         assert parse(text) is None
         assert presence(text) is Presence.UNSEEN
 
 
-def test_other_hosts_are_asked_over_tls():
-    found = parse(f"registry.example.com/team/ranzcr@{DIGEST}")
-    assert found.manifest == f"https://registry.example.com/v2/team/ranzcr/manifests/{DIGEST}"
+def test_registries_on_other_hosts_are_reached_over_tls():
+    image = parse(f"registry.example.com/team/ranzcr@{DIGEST}")
+    assert image.manifest == f"https://registry.example.com/v2/team/ranzcr/manifests/{DIGEST}"

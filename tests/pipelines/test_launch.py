@@ -1,4 +1,4 @@
-"""What is checked before a pipeline starts, and what it compiles to."""
+"""The checks before a pipeline starts, and the compiled pipeline."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SETTINGS = {
 }
 
 
-def run(source: Path, first: list[str], second: list[str], **more) -> None:
+def run(source: Path, first: list[str], second: list[str], **options) -> None:
     launch.run(
-        "competition", source=str(source), first=first, second=second, **{**SETTINGS, **more}
+        "competition", source=str(source), first=first, second=second, **{**SETTINGS, **options}
     )
 
 
@@ -42,7 +42,7 @@ def compiled(tmp_path_factory) -> dict:
         (["b6v3_001"], ["kdb4v3_b71_001"], "kdb4v3_b71_001 wants teacher b7v3_001; add it to"),
     ],
 )
-def test_experiments_that_do_not_fit_are_refused_before_anything_runs(
+def test_experiments_that_do_not_match_are_refused_before_anything_runs(
     competition, first, second, message
 ):
     with pytest.raises(ConfigError, match=message):
@@ -54,7 +54,7 @@ def test_a_missing_data_folder_is_one_line(tmp_path):
         run(tmp_path / "nowhere", ["smoke_a"], ["smoke_student"])
 
 
-def test_an_mlflow_that_is_away_is_found_before_the_first_task(competition, monkeypatch, capfd):
+def test_an_unreachable_mlflow_is_reported_before_the_first_task(competition, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9 does not answer"):
         run(competition, ["smoke_a"], ["smoke_student"])
@@ -75,7 +75,7 @@ def test_every_stage_is_a_component_of_the_compiled_pipeline(compiled):
 
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory):
-    """The tasks that run a container of every pipeline on a cluster: (pipeline, task)."""
+    """The tasks with a container of every pipeline on a cluster: (pipeline, task)."""
     folder = tmp_path_factory.mktemp("all")
 
     def read(name: str) -> tuple[tree.Task, ...]:
@@ -85,28 +85,28 @@ def pods(tmp_path_factory):
     return [(name, task) for name in launch.PIPELINES for task in read(name)]
 
 
-WORLD = {"ingest", "fetch", "register", "promote"}  # they look at files and at the registry
+UNCACHED = {"ingest", "fetch", "register", "promote"}  # they read outside files or the registry
 
 
 def stage_of(task: tree.Task) -> str:
     return task.name.rstrip("0123456789-")
 
 
-def test_what_looks_at_the_world_is_never_cached_and_the_rest_is(pods):
+def test_only_stages_that_read_outside_files_or_the_registry_are_not_cached(pods):
     for name, task in pods:
         cached = task.spec.get("cachingOptions", {}).get("enableCache", False)
-        assert cached == (stage_of(task) not in WORLD), (name, task.path)
+        assert cached == (stage_of(task) not in UNCACHED), (name, task.path)
 
 
-def test_whatever_reads_an_artifact_also_takes_its_digest(pods):
+def test_a_task_that_reads_an_artifact_has_its_digest_as_a_parameter(pods):
     """On a cluster the cache key holds parameters, not contents."""
     for name, task in pods:
-        if stage_of(task) not in WORLD:
+        if stage_of(task) not in UNCACHED:
             assert any("digest" in key for key in task.parameters), (name, task.path)
             assert "code" in task.parameters, (name, task.path)
 
 
-def test_another_image_is_another_key_for_each_task(compiled, tmp_path):
+def test_another_image_gives_each_task_another_cache_key(compiled, tmp_path):
     other = IMAGE.replace("0" * 64, "1" * 64)
     launch.compile_to("competition", tmp_path / "c.yaml", other, "cpu")
     text = (tmp_path / "c.yaml").read_text()
@@ -115,21 +115,21 @@ def test_another_image_is_another_key_for_each_task(compiled, tmp_path):
     assert prepare.constants["code"] == "1" * 16
 
 
-def test_the_image_is_the_code_of_all_tasks_and_no_parameter(compiled):
-    """Its digest stands for the code in the cache key, as the sources do on this machine."""
+def test_the_image_is_the_code_of_all_tasks_and_not_a_parameter(compiled):
+    """The cache key has its digest in place of the sources' digest of a local run."""
     executors = compiled["deploymentSpec"]["executors"].values()
-    assert {one["container"]["image"] for one in executors} == {IMAGE}
+    assert {executor["container"]["image"] for executor in executors} == {IMAGE}
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
     assert not {"code", "devices"} & set(parameters)
-    given = compiled["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]["code"]
-    assert given == {"runtimeValue": {"constant": "0" * 16}}
+    code = compiled["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]["code"]
+    assert code == {"runtimeValue": {"constant": "0" * 16}}
 
 
-def test_what_is_asked_of_a_run_stays_a_parameter(compiled):
+def test_the_options_of_a_run_are_parameters(compiled):
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
-    asked = {"source", "first", "second", "folds", "seed", "image_size", "gates", "externals"}
-    assert asked <= set(parameters)
-    assert [name for name, one in parameters.items() if not one.get("isOptional")] == [
+    options = {"source", "first", "second", "folds", "seed", "image_size", "gates", "externals"}
+    assert options <= set(parameters)
+    assert [name for name, spec in parameters.items() if not spec.get("isOptional")] == [
         *("first", "second", "source")
     ]
 
@@ -142,15 +142,15 @@ def test_an_image_that_is_not_pinned_is_refused(tmp_path, image):
     assert not (tmp_path / "c.yaml").exists()
 
 
-def test_unknown_pipelines_and_profiles_are_told_with_what_is_known(tmp_path):
+def test_unknown_pipelines_and_profiles_are_reported_with_valid_names(tmp_path):
     with pytest.raises(ConfigError, match="no pipeline 'nightley'; did you mean nightly"):
         launch.compile_to("nightley", tmp_path / "c.yaml", IMAGE, "cpu")
     with pytest.raises(ConfigError, match="give --profile; known: cpu, gpu-8x"):
         launch.compile_to("nightly", tmp_path / "c.yaml", IMAGE, None)
 
 
-def test_what_lint_finds_is_not_written(tmp_path):
-    """A GPU without a queue, by a profile of one's own."""
+def test_a_pipeline_with_lint_findings_is_not_written(tmp_path):
+    """A user's profile gives a GPU without a queue."""
     profile = tmp_path / "mine.yaml"
     profile.write_text("extends: gpu-small\nhardware: {training: {queue: null}}\n")
     with pytest.raises(ConfigError, match=r"gpu-without-queue: .* \(and 3 more\)"):
@@ -159,7 +159,7 @@ def test_what_lint_finds_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "message"),
+    ("name", "arguments", "message"),
     [
         (
             "predict",
@@ -173,12 +173,12 @@ def test_what_lint_finds_is_not_written(tmp_path):
         ("nigthly", {}, "did you mean nightly"),
     ],
 )
-def test_what_a_pipeline_does_not_take_or_lacks_is_told(name, given, message):
+def test_unknown_and_missing_options_of_a_pipeline_are_reported(name, arguments, message):
     with pytest.raises(ConfigError, match=message):
-        launch.run(name, **given)
+        launch.run(name, **arguments)
 
 
-def test_a_second_stage_wants_a_data_set_that_is_there(tmp_path):
-    given = {"soft_labels": str(tmp_path), "second": ["smoke_student"]}
+def test_a_second_stage_needs_a_prepared_data_set(tmp_path):
+    arguments = {"soft_labels": str(tmp_path), "second": ["smoke_student"]}
     with pytest.raises(DataError, match="not a prepared data set"):
-        launch.run("second-stage", dataset=str(tmp_path), **given)
+        launch.run("second-stage", dataset=str(tmp_path), **arguments)

@@ -1,4 +1,4 @@
-"""lint: every rule has a pipeline that breaks it, and nothing is found in what we ship."""
+"""lint: every rule has a pipeline that breaks it, and our own pipelines break none."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ from kfp.dsl.graph_component import GraphComponent
 from pipelines import hardware, launch, lint, placement
 from ranzcr.errors import ConfigError
 
-SHAPES = {name: graph for name, graph in vars(broken).items() if isinstance(graph, GraphComponent)}
+PIPELINES = {
+    name: graph for name, graph in vars(broken).items() if isinstance(graph, GraphComponent)
+}
 PROFILE, PROVIDER = hardware.profile("cpu"), hardware.provider("generic")
 
 
 def rule_of(name: str) -> str:
-    """The rule that a pipeline of `broken` is named after."""
+    """Return the rule that a pipeline of `broken` is named after."""
     rules = [rule.__name__ for rule in lint.RULES if name.startswith(rule.__name__)]
     return max(rules, key=len).replace("_", "-")
 
 
 @pytest.fixture
-def found(tmp_path) -> Callable[..., list[lint.Finding]]:
-    """Lint a pipeline of `broken`, on hardware."""
+def lint_graph(tmp_path) -> Callable[..., list[lint.Finding]]:
+    """Place a pipeline of `broken` on hardware, and lint it."""
 
-    def _found(graph) -> list[lint.Finding]:
+    def _lint(graph) -> list[lint.Finding]:
         path = tmp_path / "pipeline.yaml"
         placed = placement.placed(graph, PROFILE, PROVIDER, golden.IMAGE, "0")
         compiler.Compiler().compile(placed, str(path))
         return lint.lint(path)
 
-    return _found
+    return _lint
 
 
-@pytest.mark.parametrize("name", sorted(set(SHAPES) - {"sound"}))
-def test_a_shape_that_breaks_is_found_by_its_rule_alone(name, found):
-    findings = found(SHAPES[name])
+@pytest.mark.parametrize("name", sorted(set(PIPELINES) - {"sound"}))
+def test_a_broken_pipeline_breaks_its_rule_and_no_other(name, lint_graph):
+    findings = lint_graph(PIPELINES[name])
     assert {finding.rule for finding in findings} == {rule_of(name)}, findings
 
 
-def test_nothing_is_found_in_a_sound_pipeline(found):
-    assert found(broken.sound) == []
+def test_a_sound_pipeline_has_no_findings(lint_graph):
+    assert lint_graph(broken.sound) == []
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("rule", EDITS)
-def test_what_a_pod_lacks_is_found_with_its_place(rule, compiled, tmp_path):
+def test_a_missing_setting_of_a_pod_is_reported_with_its_place(rule, compiled, tmp_path):
     spec, platform = yaml.load_all(compiled, yaml.CSafeLoader)
     EDITS[rule](
         spec["deploymentSpec"]["executors"]["exec-train"],
@@ -86,18 +88,18 @@ def test_what_a_pod_lacks_is_found_with_its_place(rule, compiled, tmp_path):
     assert (finding.where, finding.rule) == ("for-loop-1/train", rule)
 
 
-def test_every_rule_is_broken_by_a_test():
-    broken_rules = {rule_of(name) for name in set(SHAPES) - {"sound"}} | set(EDITS)
+def test_every_rule_has_a_test_that_breaks_it():
+    broken_rules = {rule_of(name) for name in set(PIPELINES) - {"sound"}} | set(EDITS)
     assert broken_rules == {rule.__name__.replace("_", "-") for rule in lint.RULES}
 
 
-def test_every_rule_says_why(compiled):
+def test_every_rule_has_a_docstring():
     assert all(inspect.getdoc(rule) for rule in lint.RULES)
 
 
 @pytest.mark.parametrize("provider", hardware.providers())
-def test_nothing_is_found_in_what_is_shipped_at_any_provider(provider, tmp_path):
-    """compile_to refuses what lint finds; the golden files cover the generic provider."""
+def test_our_pipelines_have_no_findings_with_any_provider(provider, tmp_path):
+    """The golden tests cover the generic provider, because compile_to refuses findings."""
     path = tmp_path / "spot.yaml"
     launch.compile_to("second-stage", path, golden.IMAGE, "spot", provider)
     assert lint.lint(path) == []
@@ -115,14 +117,14 @@ def test_all_findings_are_printed_at_once_with_exit_code_2(ranzcr, compiled, tmp
     )
 
 
-def test_a_clean_file_says_so(ranzcr, compiled, tmp_path):
+def test_a_clean_file_is_reported_as_clean(ranzcr, compiled, tmp_path):
     (tmp_path / "clean.yaml").write_text(compiled)
     code, out, _ = ranzcr("pipeline", "lint", tmp_path / "clean.yaml")
     assert (code, "nothing found by" in out) == (0, True)
 
 
 @pytest.mark.parametrize("content", ["a: [", "[]", "root: {}", "", "root: {dag: {tasks: {}}}"])
-def test_what_is_no_compiled_pipeline_is_one_line(content, tmp_path):
+def test_a_file_that_is_not_a_compiled_pipeline_is_one_line(content, tmp_path):
     (tmp_path / "other.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"other\.yaml: not a compiled pipeline"):
         lint.lint(tmp_path / "other.yaml")

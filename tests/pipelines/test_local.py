@@ -1,4 +1,4 @@
-"""The local runner, on a toy pipeline: what is cached, what a failure says, what is resumed."""
+"""The local runner on a toy pipeline: caching, failures and resuming."""
 
 import pytest
 from kfp import dsl
@@ -31,15 +31,15 @@ def train(
 
     with open(data.path) as file:
         text = file.read()
-    if text == "mend me" and fold == "1":
-        print("train: data.csv: mend it", file=sys.stderr)
+    if text == "fix me" and fold == "1":
+        print("train: data.csv: fix it", file=sys.stderr)
         sys.exit(2)
     if text == "kill me":
         os.kill(os.getpid(), signal.SIGKILL)
     if text == "sleep":
         time.sleep(3600)
     if text == "crash":
-        raise ZeroDivisionError("ours")
+        raise ZeroDivisionError("a bug")
     if text == "odd":
         print("gave up")
         sys.exit(255)
@@ -72,7 +72,7 @@ ITEMS = [{"config": '{"name": "smoke"}', "fold": str(fold)} for fold in range(2)
 
 @pytest.fixture
 def run(tmp_path, capfd):
-    """Run the toy pipeline and return what was shown."""
+    """Run the toy pipeline and return its stderr."""
 
     def _run(text: str) -> str:
         capfd.readouterr()
@@ -82,51 +82,51 @@ def run(tmp_path, capfd):
     return _run
 
 
-def test_a_task_is_named_by_stage_experiment_and_fold_and_its_own_lines_are_shown(run):
-    shown = run("fine")
-    assert "ingest | wrote fine" in shown
-    assert "train smoke fold 0: done in" in shown
-    assert "[4/4] blend: done in" in shown
-    assert "executor_input" not in shown
+def test_a_task_is_named_by_stage_experiment_and_fold_and_its_output_is_shown(run):
+    stderr = run("fine")
+    assert "ingest | wrote fine" in stderr
+    assert "train smoke fold 0: done in" in stderr
+    assert "[4/4] blend: done in" in stderr
+    assert "executor_input" not in stderr
 
 
 def test_an_uncached_task_with_the_same_content_leaves_the_rest_in_the_cache(run):
     run("fine")
-    shown = run("fine")
-    assert "ingest: done" in shown
+    stderr = run("fine")
+    assert "ingest: done" in stderr
     for task in ("train smoke fold 0", "train smoke fold 1", "blend"):
-        assert f"{task}: cached" in shown
+        assert f"{task}: cached" in stderr
 
 
-def test_other_content_is_worked_on_again(run):
+def test_other_content_is_processed_again(run):
     run("fine")
     assert "cached" not in run("other")
 
 
-def test_a_failing_stage_is_named_with_its_own_line(run):
-    with pytest.raises(PipelineError, match=r"stage train smoke fold 1 failed: data\.csv: mend it"):
-        run("mend me")
+def test_a_failed_stage_is_reported_with_its_error(run):
+    with pytest.raises(PipelineError, match=r"stage train smoke fold 1 failed: data\.csv: fix it"):
+        run("fix me")
 
 
-def test_what_finished_before_a_failure_is_not_done_again(run, capfd):
+def test_tasks_that_finished_before_a_failure_are_not_repeated(run, capfd):
     with pytest.raises(PipelineError):
-        run("mend me")
+        run("fix me")
     with pytest.raises(PipelineError):
-        run("mend me")
+        run("fix me")
     assert "train smoke fold 0: cached" in capfd.readouterr().err
 
 
-def test_a_killed_stage_says_so(run):
+def test_a_killed_stage_is_reported_as_killed(run):
     with pytest.raises(PipelineError, match=r"stage train smoke fold . was killed \(SIGKILL\)"):
         run("kill me")
 
 
-def test_an_error_of_ours_points_to_the_log(run):
-    with pytest.raises(local.StageCrash, match=r"ZeroDivisionError: ours; see .*train-smoke-fold"):
+def test_a_bug_in_a_stage_points_to_the_log(run):
+    with pytest.raises(local.StageCrash, match=r"ZeroDivisionError: a bug; see .*train-smoke-fold"):
         run("crash")
 
 
-def test_a_status_that_is_no_signal_is_a_crash(run):
+def test_an_exit_status_that_is_not_a_signal_is_a_crash(run):
     with pytest.raises(local.StageCrash, match="crashed: gave up; see "):
         run("odd")
 
@@ -140,7 +140,7 @@ def test_kfp_is_left_as_it_was(run):
 
 
 def test_ctrl_c_ends_the_running_tasks(tmp_path, capfd):
-    """kfp's threads would wait for a task that sleeps an hour."""
+    """Otherwise kfp's threads would wait for a task that sleeps an hour."""
     import os
     import signal
     import threading
@@ -153,18 +153,23 @@ def test_ctrl_c_ends_the_running_tasks(tmp_path, capfd):
 
 @pytest.fixture
 def key(tmp_path):
-    """The cache key of one training, with changes."""
+    """Return the cache key of a train task with some values changed."""
 
-    def _key(loss="1", digest="d", path="/a", **parameters) -> str:
+    def _key(loss="1", digest="d", path="/a", **changes) -> str:
         versions = Versions(lambda stage, experiment: {"losses.py": loss})
         cache = ContentCache(str(tmp_path), found=print, versions=versions)
         data = dsl.Dataset(name="data", uri=path, metadata={"digest": digest})
-        usual = {"config": '{"name": "smoke"}', "fold": "0", "code": "c", "dataset_digest": digest}
+        parameters = {
+            "config": '{"name": "smoke"}',
+            "fold": "0",
+            "code": "c",
+            "dataset_digest": digest,
+        }
         return cache.compute_key(
             component_name="comp-train",
             image="ranzcr@sha256:1",
             full_command=["python", "--function_to_execute", "train"],
-            arguments={**usual, "data": data, **parameters},
+            arguments={**parameters, "data": data, **changes},
         )
 
     return _key
@@ -186,6 +191,6 @@ def test_other_data_experiment_or_code_has_another_key(key, changed):
     assert key(**changed) != key()
 
 
-def test_the_code_of_the_stage_takes_the_place_of_the_parameter(key):
-    """The items of a plan that comes from the cache may hold another one."""
+def test_the_code_of_the_stage_replaces_the_parameter(key):
+    """The items of a cached plan may contain older code."""
     assert key(code="other") == key()

@@ -1,4 +1,4 @@
-"""Under KFP's own MLflow plugin: our runs are its runs, and nothing is lost or made twice."""
+"""With KFP's MLflow plugin, our runs are its runs, and nothing is lost or created twice."""
 
 import shutil
 from pathlib import Path
@@ -18,27 +18,27 @@ component = dsl.component(base_image="python-toy", install_kfp_package=False)
 def train(
     config: str, fold: str, loss: float, scored: dsl.Output[dsl.Metrics], until: str = ""
 ) -> str:
-    """What ranzcr.stages.train does with the journal; with `until`, the first attempt fails."""
+    """Write to the journal as ranzcr.stages.train does; with `until`, the first attempt fails."""
     from pathlib import Path
 
     from ranzcr.config import Experiment
     from ranzcr.tracking import context
 
-    told = {"dataset_digest": "d" * 64, "fold": int(fold), "labels": ["CVC - Normal"]}
-    with context.fold_run(Experiment.from_json(config), **told) as run:
+    description = {"dataset_digest": "d" * 64, "fold": int(fold), "labels": ["CVC - Normal"]}
+    with context.fold_run(Experiment.from_json(config), **description) as run:
         if until and not Path(until).exists():
             Path(until).write_text("tried")
             run.log_epoch(0, {"loss": loss})
             raise RuntimeError("the first attempt")
         run.log_epoch(1 if until else 0, {"loss": loss})
     scored.log_metric("scored_by_kfp", 0.5)
-    Path(scored.path).touch()  # what has no file is not cached
+    Path(scored.path).touch()  # an output without a file is not cached
     return run.run_id
 
 
 @component
 def clash(fold: str, scored: dsl.Output[dsl.Metrics]):
-    """What a task does that logs a param without a prefix."""
+    """Log a param without a prefix."""
     import os
 
     from mlflow import MlflowClient
@@ -80,7 +80,7 @@ def home(migrated, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def plugin(home) -> Plugin:
-    """In an experiment of its own: an admin need not have named it as the journal's."""
+    """The plugin logs to an experiment that is not the journal's, as an admin may set it up."""
     return Plugin(f"sqlite:///{home / 'mlflow.db'}", "kfp-default")
 
 
@@ -97,13 +97,13 @@ def three_items(experiment):
 
 @pytest.fixture(scope="module")
 def tracked(plugin, home, three_items) -> tuple[str, int]:
-    """The run of a pipeline of a loop of 3 items and 2 tasks, and how many runs there are then."""
+    """Run a pipeline with a loop of 3 items and 2 tasks; return its run and the count of runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANZCR_HOME", str(home))
         with plugin.pipeline_run("three folds") as root:
             local.run(three_folds, three_items, root=home / "kfp", parallel=2, tasks=5)
-    everywhere = [place.experiment_id for place in plugin.client.search_experiments()]
-    return root, len(plugin.client.search_runs(everywhere))
+    experiments = [item.experiment_id for item in plugin.client.search_experiments()]
+    return root, len(plugin.client.search_runs(experiments))
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,13 @@ def folds(plugin, loop):
 
 
 def iterations(plugin, root):
-    """The runs of the tasks in the loop of a pipeline run, by name."""
+    """Return the runs of the tasks in the loop of a pipeline run, by name."""
     (loop,) = (run for run in plugin.children(root) if run.info.run_name == "first-stage")
     return sorted(plugin.children(loop.info.run_id), key=lambda run: run.info.run_name)
 
 
-def test_a_loop_of_three_gives_exactly_seven_runs(plugin, tracked, folds):
-    """What KFP's own end-to-end test counts: 1 of the pipeline, 3 below it, 3 iterations."""
+def test_a_loop_of_three_creates_exactly_seven_runs(plugin, tracked, folds):
+    """The same as in KFP's end-to-end test: 1 for the pipeline, 3 below it, 3 iterations."""
     root, count = tracked
     below = sorted(run.info.run_name for run in plugin.children(root))
     assert below == ["after", "clash", "first-stage"]
@@ -132,7 +132,7 @@ def test_a_loop_of_three_gives_exactly_seven_runs(plugin, tracked, folds):
     assert count == 7
 
 
-def test_the_folds_runs_are_named_and_tagged_though_the_plugin_names_them_all_alike(
+def test_the_runs_of_folds_have_names_and_tags_though_the_plugin_gives_them_one_name(
     folds, experiment
 ):
     assert [run.info.run_name for run in folds] == [f"smoke_a fold {fold}" for fold in range(3)]
@@ -142,7 +142,7 @@ def test_the_folds_runs_are_named_and_tagged_though_the_plugin_names_them_all_al
     assert {run.info.status for run in folds} == {"FINISHED"}
 
 
-def test_a_repeated_pipeline_takes_the_folds_from_the_cache_and_none_twice(
+def test_a_repeated_pipeline_takes_the_folds_from_the_cache(
     plugin, home, loop, folds, three_items, monkeypatch
 ):
     monkeypatch.setenv("RANZCR_HOME", str(home))
@@ -154,7 +154,7 @@ def test_a_repeated_pipeline_takes_the_folds_from_the_cache_and_none_twice(
     assert len(iterations(plugin, loop)) == len(folds)
 
 
-def test_neither_the_plugins_nor_our_params_and_metrics_are_lost(plugin, folds, experiment):
+def test_params_and_metrics_of_the_plugin_and_of_ours_are_kept(plugin, folds, experiment):
     for fold, run in enumerate(folds):
         assert run.data.params["fold"] == f'"{fold}"'
         assert run.data.params["config"].startswith('"{')
@@ -162,14 +162,14 @@ def test_neither_the_plugins_nor_our_params_and_metrics_are_lost(plugin, folds, 
         assert run.data.metrics == {"loss": fold / 2, "scored_by_kfp": 0.5}
 
 
-def test_a_param_without_a_prefix_would_lose_the_tasks_inputs_and_metrics(plugin, loop):
-    (lost,) = (run for run in plugin.children(loop) if run.info.run_name == "clash")
-    assert lost.data.params == {"fold": "7"}
-    assert lost.data.metrics == {}
+def test_a_param_without_a_prefix_makes_the_plugin_lose_inputs_and_metrics(plugin, loop):
+    (run,) = (run for run in plugin.children(loop) if run.info.run_name == "clash")
+    assert run.data.params == {"fold": "7"}
+    assert run.data.metrics == {}
     assert "Changing param values is not allowed" in plugin.refused[0]
 
 
-def test_a_retried_task_goes_on_in_its_run(plugin, home, experiment, tmp_path, monkeypatch):
+def test_a_retried_task_continues_its_run(plugin, home, experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("RANZCR_HOME", str(home))
     folders = {"pipeline_root": str(tmp_path / "runs"), "workspace_root": str(tmp_path / "work")}
     kfp_local.init(kfp_local.SubprocessRunner(use_venv=False), **folders)
@@ -181,7 +181,7 @@ def test_a_retried_task_goes_on_in_its_run(plugin, home, experiment, tmp_path, m
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.25), (1, 0.25)]
 
 
-def test_a_task_that_fails_leaves_its_run_and_the_pipelines_as_failed(
+def test_a_failed_task_marks_its_run_and_the_pipelines_run_as_failed(
     plugin, home, experiment, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RANZCR_HOME", str(home))

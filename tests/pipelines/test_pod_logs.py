@@ -1,4 +1,4 @@
-"""What the pods of a run said and how they ended, from a Kubernetes API."""
+"""The logs of a run's pods and how they ended, from a Kubernetes API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(kfp_server):
     return kfp_server.add_run("tiny-1", "FAILED")
 
 
-def test_each_task_tells_its_pod_its_end_and_its_log(ranzcr, kube, run):
+def test_each_task_is_shown_with_its_pod_its_end_and_its_log(ranzcr, kube, run):
     add_pod(kube, run, "ingest-driver", "Succeeded", **DONE)
     add_pod(kube, run, "ingest.executor", "Succeeded", **DONE)
     add_pod(
@@ -32,16 +32,16 @@ def test_each_task_tells_its_pod_its_end_and_its_log(ranzcr, kube, run):
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "== ingest, pod tiny-1: Succeeded",
-        "said by ingest.executor",
-        "as the last",
+        "log of ingest.executor",
+        "last line",
         "== train, pod tiny-2: Failed, OOMKilled",
-        "said by first-stage.item(1).train.executor",
-        "as the last",
+        "log of first-stage.item(1).train.executor",
+        "last line",
     ]
 
 
 @pytest.mark.parametrize(
-    ("phase", "state", "told"),
+    ("phase", "state", "description"),
     [
         ("Failed", {"terminated": {"exit_code": 2, "reason": "Error"}}, "Failed, exit code 2"),
         ("Pending", {"waiting": {"reason": "ImagePullBackOff"}}, "Pending, ImagePullBackOff"),
@@ -50,15 +50,17 @@ def test_each_task_tells_its_pod_its_end_and_its_log(ranzcr, kube, run):
         ("Pending", {}, "Pending"),
     ],
 )
-def test_a_pod_tells_why_it_ended_or_does_not_begin(ranzcr, kube, run, phase, state, told):
+def test_the_reason_why_a_pod_ended_or_does_not_start_is_shown(
+    ranzcr, kube, run, phase, state, description
+):
     add_pod(kube, run, "train.executor", phase, **state)
     code, out, _ = ranzcr("pipeline", "logs", "tiny-1")
     assert code == 0
-    assert out.splitlines()[0] == f"== train, pod tiny-0: {told}"
-    assert ("said by" in out) == ("waiting" not in state and bool(state))
+    assert out.splitlines()[0] == f"== train, pod tiny-0: {description}"
+    assert ("log of" in out) == ("waiting" not in state and bool(state))
 
 
-def test_a_stage_is_chosen_with_its_later_uses_and_attempts(ranzcr, kube, run):
+def test_the_pods_of_a_stage_include_its_numbered_uses_and_attempts(ranzcr, kube, run):
     for place in ("train.executor(0)", "train.executor(1)", "train-2.executor", "trainer.executor"):
         add_pod(kube, run, place, "Succeeded", **DONE)
     out = ranzcr("pipeline", "logs", "tiny-1", "--stage", "train")[1]
@@ -75,7 +77,7 @@ def test_an_unknown_stage_is_one_line(ranzcr, kube, run):
     assert (code, err) == (2, "ranzcr: the run has no pod of stage 'trian'; did you mean train?\n")
 
 
-def test_pods_of_other_runs_and_namespaces_are_not_told(ranzcr, kube, run, kfp_server):
+def test_pods_of_other_runs_are_not_shown(ranzcr, kube, run, kfp_server):
     add_pod(kube, kfp_server.add_run("other-1", "RUNNING"), "train.executor", "Running", running={})
     code, out, err = ranzcr("pipeline", "logs", "tiny-1")
     assert (code, out) == (0, "")
@@ -99,7 +101,9 @@ def test_a_kubernetes_that_fails_is_one_line(ranzcr, kube, run, pattern, how, me
     assert message in err
 
 
-def test_without_a_kubeconfig_it_says_what_to_set(ranzcr, kfp_server, run, monkeypatch, tmp_path):
+def test_a_missing_kubeconfig_is_reported_with_its_fix(
+    ranzcr, kfp_server, run, monkeypatch, tmp_path
+):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "away"))
     code, _, err = ranzcr("pipeline", "logs", "tiny-1")
     assert code == 2

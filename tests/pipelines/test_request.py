@@ -1,4 +1,4 @@
-"""The arguments of a run are checked alike for this machine and for a cluster."""
+"""The arguments of a run are checked in the same way for this machine and for a cluster."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def lines():
 
 @pytest.fixture
 def cluster(lines):
-    """A cluster that settles the parameters that compiling would remove."""
+    """A cluster without the parameters that compiling would remove."""
     return locations.Cluster(lines.append, frozenset({"code", "devices"}))
 
 
-def test_each_parameter_of_each_pipeline_is_an_option_or_settled():
+def test_each_parameter_of_each_pipeline_has_an_option_or_is_settled():
     parameters = {name for pipeline in launch.PIPELINES for name in declared(pipeline)}
     expected = set(options.OPTIONS) - set(options.PART_OF)
     assert parameters - locations.ThisMachine.settled == expected
@@ -54,10 +54,10 @@ def test_each_command_has_these_options(command):
     assert expected.items() <= flags.items()
 
 
-def test_run_and_submit_take_the_same_options_to_the_same_parameters(ranzcr, kfp_server):
+def test_run_and_submit_turn_the_same_options_into_the_same_parameters(ranzcr, kfp_server):
     """`submit` sends the arguments that `run` would start the pipeline with."""
-    wanted = ["--profile", "cpu", "--image", IMAGE]
-    code, _, err = ranzcr("pipeline", "submit", "competition", *ARGUMENTS, *wanted)
+    hardware = ["--profile", "cpu", "--image", IMAGE]
+    code, _, err = ranzcr("pipeline", "submit", "competition", *ARGUMENTS, *hardware)
     assert (code, err) == (0, "")
     sent = kfp_server.runs[0].runtime_config.parameters
     values = {
@@ -72,10 +72,10 @@ def test_run_and_submit_take_the_same_options_to_the_same_parameters(ranzcr, kfp
         "skip_bad": True,
     }
     location = locations.ThisMachine()
-    here = request.check(
+    expected = request.check(
         "competition", declared("competition"), location, ["data.batch_size=2"], values
     )
-    assert sent == here
+    assert sent == expected
     assert json.loads(sent["gates"])["cv"]["at_least"] == 0.45
     code, _, err = ranzcr("pipeline", "run", "competition", *ARGUMENTS, "--data", "nowhere")
     assert (code, err.split(";")[0]) == (2, "ranzcr: nowhere: no such folder")
@@ -84,19 +84,19 @@ def test_run_and_submit_take_the_same_options_to_the_same_parameters(ranzcr, kfp
 def test_gates_of_a_file_reach_the_cluster_as_json(cluster, tmp_path):
     path = tmp_path / "gates.yaml"
     path.write_text("calibration: {at_most: 0.5}\n")
-    given = {"source": "s3://b", "version": "3", "why": "better"}
-    gates = json.loads(arguments("promote", cluster, **given, gates=path)["gates"])
+    values = {"source": "s3://b", "version": "3", "why": "better"}
+    gates = json.loads(arguments("promote", cluster, **values, gates=path)["gates"])
     assert gates["calibration"]["at_most"] == 0.5
 
 
 @pytest.mark.parametrize("source", ["s3://clip/train", "kaggle:ranzcr", "/srv/data"])
-def test_a_cluster_reads_uris_and_its_own_folders(cluster, lines, source):
+def test_uris_and_absolute_folders_are_read_on_the_cluster(cluster, lines, source):
     assert arguments("nightly", cluster, source=source)["source"] == source
     assert lines == []
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "option"),
+    ("name", "values", "option"),
     [
         ("nightly", {"source": "phantoms"}, "--data phantoms"),
         ("predict", {"images": "./images"}, "--images ./images"),
@@ -107,37 +107,37 @@ def test_a_cluster_reads_uris_and_its_own_folders(cluster, lines, source):
         ),
     ],
 )
-def test_a_folder_of_this_machine_cannot_be_read_on_a_cluster(cluster, name, given, option):
+def test_a_folder_of_this_machine_cannot_be_read_on_a_cluster(cluster, name, values, option):
     with pytest.raises(ConfigError, match=f"{option}: the cluster cannot read a folder of this"):
-        arguments(name, cluster, **given)
+        arguments(name, cluster, **values)
 
 
-def test_a_folder_of_both_machines_is_reported(cluster, lines, tmp_path):
+def test_a_folder_that_exists_here_too_is_reported(cluster, lines, tmp_path):
     assert arguments("nightly", cluster, source=str(tmp_path))["source"] == str(tmp_path)
     assert lines == [f"--data {tmp_path}: read on the cluster, not on this machine"]
 
 
 def test_outputs_of_other_stages_need_their_digest_on_a_cluster(cluster):
-    given = {"dataset": "s3://kfp/dataset", "soft_labels": "s3://kfp/soft", "second": ["smoke_a"]}
+    values = {"dataset": "s3://kfp/dataset", "soft_labels": "s3://kfp/soft", "second": ["smoke_a"]}
     with pytest.raises(ConfigError, match=r"second-stage needs --param dataset_digest=\.\.\."):
-        arguments("second-stage", cluster, **given)
+        arguments("second-stage", cluster, **values)
     texts = ["dataset_digest=1f2e", "soft_digest=3d4c"]
-    found = arguments("second-stage", cluster, texts, **given)
-    assert (found["dataset"], found["dataset_digest"]) == ("s3://kfp/dataset", "1f2e")
+    checked = arguments("second-stage", cluster, texts, **values)
+    assert (checked["dataset"], checked["dataset_digest"]) == ("s3://kfp/dataset", "1f2e")
 
 
 @pytest.mark.parametrize("dataset", ["prepared", "/srv/prepared", "kaggle:ranzcr"])
-def test_outputs_of_other_stages_are_in_the_artifact_store_of_a_cluster(cluster, dataset):
-    given = {"dataset": dataset, "soft_labels": "s3://kfp/soft", "second": ["smoke_a"]}
+def test_outputs_of_other_stages_must_be_in_the_artifact_store_of_a_cluster(cluster, dataset):
+    values = {"dataset": dataset, "soft_labels": "s3://kfp/soft", "second": ["smoke_a"]}
     with pytest.raises(ConfigError, match=f"--dataset {dataset}: a cluster takes it from KFP's"):
-        arguments("second-stage", cluster, ["dataset_digest=1f", "soft_digest=3d"], **given)
+        arguments("second-stage", cluster, ["dataset_digest=1f", "soft_digest=3d"], **values)
 
 
-def test_a_parameter_that_the_location_settles_cannot_be_given():
+def test_a_parameter_that_the_location_settles_cannot_be_set():
     with pytest.raises(ConfigError, match="nightly has no parameter 'code'"):
         arguments("nightly", locations.ThisMachine(), ["code=1"], source="s3://b")
 
 
-def test_a_zero_is_given_and_an_empty_word_is_not(cluster):
-    found = arguments("nightly", cluster, source="s3://b", seed=0, version="", skip_bad=False)
-    assert found == {"source": "s3://b", "seed": 0}
+def test_a_zero_is_passed_on_and_an_empty_text_is_not(cluster):
+    checked = arguments("nightly", cluster, source="s3://b", seed=0, version="", skip_bad=False)
+    assert checked == {"source": "s3://b", "seed": 0}

@@ -1,4 +1,4 @@
-"""Schedules: cron as KFP reads it, and one schedule by a pipeline."""
+"""Schedules: cron as KFP reads it, and one schedule per pipeline."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from ranzcr.errors import ConfigError
 
 @pytest.fixture
 def schedule(ranzcr, package, kfp_server, fast):
-    def _schedule(cron: str, *more: str):
-        return ranzcr("pipeline", "schedule", package, "--cron", cron, "--data", "s3://clip", *more)
+    def _schedule(cron: str, *options: str):
+        return ranzcr(
+            "pipeline", "schedule", package, "--cron", cron, "--data", "s3://clip", *options
+        )
 
     return _schedule
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("text", "sent"),
     [
         ("0 2 * * *", "0 0 2 * * *"),
         ("30 0 2 * * *", "30 0 2 * * *"),
@@ -33,12 +35,12 @@ def schedule(ranzcr, package, kfp_server, fast):
         ("@daily", "@daily"),
     ],
 )
-def test_cron_is_sent_with_seconds(given, sent):
-    assert schedules.cron(given) == sent
+def test_cron_is_sent_with_seconds(text, sent):
+    assert schedules.cron(text) == sent
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("text", "message"),
     [
         ("0 2 * *", r"has 4 fields; write six \(second, minute, hour, day of the month, month"),
         ("", "has 0 fields"),
@@ -56,55 +58,55 @@ def test_cron_is_sent_with_seconds(given, sent):
         ("@dayly", "unknown; did you mean @daily"),
     ],
 )
-def test_a_cron_that_kfp_cannot_read_is_refused(given, message):
+def test_a_cron_that_kfp_cannot_read_is_refused(text, message):
     with pytest.raises(ConfigError, match=message):
-        schedules.cron(given)
+        schedules.cron(text)
 
 
-def test_a_schedule_is_made_and_told(schedule, kfp_server):
+def test_a_schedule_is_created_and_reported(schedule, kfp_server):
     code, out, err = schedule("0 2 * * *", "--mlflow-plugin")
     assert (code, err) == (0, "")
     assert out == "tiny: cron 0 0 2 * * * (second minute hour day month weekday), UTC\n"
-    (made,) = kfp_server.schedules
-    assert made.trigger.cron_schedule.cron == "0 0 2 * * *"
-    assert (made.status, made.max_concurrency, made.no_catchup) == ("ENABLED", "1", True)
-    assert made.runtime_config.parameters == {"source": "s3://clip"}
-    assert made.service_account == "pipeline-runner"
-    assert made.plugins_input == {"mlflow": {"experiment_name": "ranzcr-clip"}}
+    (created,) = kfp_server.schedules
+    assert created.trigger.cron_schedule.cron == "0 0 2 * * *"
+    assert (created.status, created.max_concurrency, created.no_catchup) == ("ENABLED", "1", True)
+    assert created.runtime_config.parameters == {"source": "s3://clip"}
+    assert created.service_account == "pipeline-runner"
+    assert created.plugins_input == {"mlflow": {"experiment_name": "ranzcr-clip"}}
 
 
 def test_the_same_schedule_again_changes_nothing(schedule, kfp_server):
     schedule("0 2 * * *")
     before = kfp_server.schedules[0].recurring_run_id
     assert schedule("0 0 2 * * *")[0] == 0
-    assert [one.recurring_run_id for one in kfp_server.schedules] == [before]
+    assert [item.recurring_run_id for item in kfp_server.schedules] == [before]
 
 
 def test_another_time_replaces_the_schedule(schedule, kfp_server):
     schedule("0 2 * * *")
     code, _, err = schedule("0 3 * * *")
     assert (code, err) == (0, "tiny: replaced the schedule 0 0 2 * * *\n")
-    assert [one.trigger.cron_schedule.cron for one in kfp_server.schedules] == ["0 0 3 * * *"]
+    assert [item.trigger.cron_schedule.cron for item in kfp_server.schedules] == ["0 0 3 * * *"]
 
 
 @pytest.mark.parametrize("how", ["lost", "cut"])
-def test_a_schedule_whose_answer_was_lost_is_made_once(schedule, kfp_server, how):
+def test_a_schedule_is_created_once_if_the_answer_is_lost(schedule, kfp_server, how):
     kfp_server.fail(f"POST {API}/recurringruns", how)
     assert schedule("0 2 * * *")[0] == 0
     assert len(kfp_server.schedules) == 1
 
 
-def test_a_schedule_that_is_refused_leaves_the_one_before(schedule, kfp_server):
+def test_a_refused_schedule_leaves_the_old_schedule(schedule, kfp_server):
     schedule("0 2 * * *")
     kfp_server.fail(f"POST {API}/recurringruns", 500)
     code, _, err = schedule("0 3 * * *")
     assert code == 2
     assert "(500, schedule tiny)" in err
-    assert [one.trigger.cron_schedule.cron for one in kfp_server.schedules] == ["0 0 2 * * *"]
+    assert [item.trigger.cron_schedule.cron for item in kfp_server.schedules] == ["0 0 2 * * *"]
 
 
 @pytest.mark.parametrize("by_file", [False, True])
-def test_a_schedule_is_taken_away(schedule, ranzcr, kfp_server, package, by_file):
+def test_a_schedule_is_removed(schedule, ranzcr, kfp_server, package, by_file):
     schedule("0 2 * * *")
     pipeline = package if by_file else "tiny"
     assert ranzcr("pipeline", "schedule", pipeline, "--off")[1] == "tiny: 1 schedules removed\n"
@@ -112,13 +114,13 @@ def test_a_schedule_is_taken_away(schedule, ranzcr, kfp_server, package, by_file
     assert ranzcr("pipeline", "schedule", pipeline, "--off")[1] == "tiny: 0 schedules removed\n"
 
 
-def test_a_dry_run_prints_what_is_then_sent(schedule, kfp_server):
+def test_a_dry_run_prints_the_request_that_is_then_sent(schedule, kfp_server):
     requests = next(yaml.safe_load_all(schedule("0 2 * * *", "--dry-run")[1]))
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
     shown = requests[-1]
     assert shown["POST"] == f"{API}/recurringruns"
     schedule("0 2 * * *")
-    sent = json.loads(kfp_server.asked[-2].body)
+    sent = json.loads(kfp_server.requests[-2].body)
     for body in (sent, shown["body"]):
         body.pop("experiment_id")
         body.pop("pipeline_version_reference")
@@ -126,6 +128,6 @@ def test_a_dry_run_prints_what_is_then_sent(schedule, kfp_server):
 
 
 @pytest.mark.parametrize("options", [[], ["--cron", "@daily", "--off"]])
-def test_either_a_time_or_off(ranzcr, options):
+def test_a_schedule_needs_either_a_time_or_off(ranzcr, options):
     code, _, err = ranzcr("pipeline", "schedule", "tiny", *options)
     assert (code, err) == (2, "ranzcr: give either --cron or --off\n")

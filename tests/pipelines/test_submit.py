@@ -1,4 +1,4 @@
-"""Submitting to a KFP that speaks v2beta1: what is made, once; what goes wrong, in one line."""
+"""Submitting to a KFP: each object is created once, and each failure is one line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RUNS = f"POST {API}/runs"
 
 @pytest.fixture
 def submit(ranzcr, package, kfp_server, fast):
-    def _submit(*more: str):
-        return ranzcr("pipeline", "submit", package, "--data", "s3://clip/train", *more)
+    def _submit(*options: str):
+        return ranzcr("pipeline", "submit", package, "--data", "s3://clip/train", *options)
 
     return _submit
 
@@ -48,7 +48,7 @@ def test_a_pipeline_is_uploaded_and_run(submit, kfp_server, package):
     assert re.fullmatch(r"tiny-[0-9a-f]{8}-1", run.display_name)
 
 
-def test_the_same_submitted_twice_joins_the_run_that_is_under_way(submit, kfp_server):
+def test_a_repeated_submission_joins_the_active_run(submit, kfp_server):
     submit()
     code, out, err = submit()
     assert code == 0
@@ -57,7 +57,7 @@ def test_the_same_submitted_twice_joins_the_run_that_is_under_way(submit, kfp_se
     assert kfp_server.runs[0].run_id in out
 
 
-def test_what_is_over_is_run_again_with_the_next_number_and_nothing_else_is_made(
+def test_a_finished_run_is_repeated_with_the_next_number_and_nothing_else_is_created(
     submit, kfp_server
 ):
     submit()
@@ -76,13 +76,13 @@ def test_a_run_that_is_being_cancelled_is_not_joined(submit, kfp_server):
     assert len(kfp_server.runs) == 2
 
 
-def test_another_parameter_is_another_run(submit, kfp_server):
+def test_another_parameter_starts_another_run(submit, kfp_server):
     submit()
     submit("--param", "folds=3")
     assert len({run.display_name for run in kfp_server.runs}) == 2
 
 
-def test_another_content_is_another_version_of_the_same_pipeline(
+def test_changed_content_creates_another_version_of_the_same_pipeline(
     submit, kfp_server, package, tmp_path, ranzcr
 ):
     submit()
@@ -94,18 +94,18 @@ def test_another_content_is_another_version_of_the_same_pipeline(
 
 @pytest.mark.parametrize("path", ["pipelines", "pipelines/upload_version", "experiments", "runs"])
 @pytest.mark.parametrize("how", ["lost", "cut"])
-def test_what_was_made_is_found_though_the_answer_was_lost(submit, kfp_server, path, how):
+def test_an_object_is_created_once_if_the_answer_is_lost(submit, kfp_server, path, how):
     kfp_server.fail(f"POST {API}/{path}", how)
     code, _, err = submit()
     assert code == 0, err
-    made = [kfp_server.pipelines, kfp_server.versions, kfp_server.experiments, kfp_server.runs]
-    assert [len(each) for each in made] == [1, 1, 1, 1]
+    created = [kfp_server.pipelines, kfp_server.versions, kfp_server.experiments, kfp_server.runs]
+    assert list(map(len, created)) == [1, 1, 1, 1]
 
 
-def test_what_another_made_meanwhile_is_taken(submit, kfp_server, ranzcr, package):
-    """KFP says 409 for what it did not list a moment before."""
+def test_a_pipeline_that_another_user_has_just_created_is_used(submit, kfp_server):
+    """KFP answers 409 for a name that it did not list a moment before."""
     kfp_server.fail(f"GET {API}/experiments", 503)
-    submit()  # makes pipeline and version, and stops
+    submit()  # creates pipeline and version, and stops
     kfp_server._list_pipelines = _empty_once(kfp_server._list_pipelines)
     assert submit()[0] == 0
     assert len(kfp_server.pipelines) == 1
@@ -126,7 +126,7 @@ def _empty_once(route):
     return _route
 
 
-def test_the_mlflow_plugin_is_given_the_journals_experiment(submit, kfp_server):
+def test_the_mlflow_plugin_gets_the_journals_experiment(submit, kfp_server):
     submit("--mlflow-plugin")
     submit("--no-mlflow-plugin")
     assert [run.plugins_input for run in kfp_server.runs] == [
@@ -135,7 +135,7 @@ def test_the_mlflow_plugin_is_given_the_journals_experiment(submit, kfp_server):
     ]
 
 
-def test_a_kfp_without_the_plugin_is_not_asked_for_it(submit, kfp_server):
+def test_an_old_kfp_without_the_plugin_is_used_without_it(submit, kfp_server):
     kfp_server.tag = "2.15.2"
     assert submit()[0] == 0
     code, _, err = submit("--mlflow-plugin")
@@ -143,14 +143,16 @@ def test_a_kfp_without_the_plugin_is_not_asked_for_it(submit, kfp_server):
     assert "too old for the MLflow plugin, which came with 2.17" in err
 
 
-def test_a_kfp_for_one_user_is_told_no_namespace(submit, kfp_server):
+def test_a_kfp_for_a_single_user_gets_no_namespace(submit, kfp_server):
     kfp_server.multi_user = False
     assert submit()[0] == 0
-    assert all("namespace" not in one.query for one in kfp_server.asked)
-    assert b"namespace" not in b"".join(one.body for one in kfp_server.asked)
+    assert all("namespace" not in request.query for request in kfp_server.requests)
+    assert b"namespace" not in b"".join(request.body for request in kfp_server.requests)
 
 
-def test_a_kfp_that_keeps_pipelines_in_kubernetes_is_asked_as_it_can_answer(submit, kfp_server):
+def test_a_kfp_that_stores_pipelines_in_kubernetes_gets_filters_that_it_supports(
+    submit, kfp_server
+):
     kfp_server.store = "kubernetes"
     submit()
     kfp_server.runs[0].state = "FAILED"
@@ -159,15 +161,15 @@ def test_a_kfp_that_keeps_pipelines_in_kubernetes_is_asked_as_it_can_answer(subm
     assert (len(kfp_server.pipelines), len(kfp_server.versions)) == (1, 1)
 
 
-def test_a_pipeline_that_is_shown_by_this_name_or_begins_with_it_is_another(submit, kfp_server):
-    for name, shown in [("tiny-2", "tiny-2"), ("my-tiny", "tiny")]:
-        more = {"name": name, "display_name": shown, "pipeline_id": name}
-        kfp_server.pipelines.append(models.V2beta1Pipeline(namespace="ranzcr", **more))
+def test_a_pipeline_whose_name_only_resembles_ours_is_not_used(submit, kfp_server):
+    for name, display_name in [("tiny-2", "tiny-2"), ("my-tiny", "tiny")]:
+        names = {"name": name, "display_name": display_name, "pipeline_id": name}
+        kfp_server.pipelines.append(models.V2beta1Pipeline(namespace="ranzcr", **names))
     assert submit()[0] == 0
-    assert [one.name for one in kfp_server.pipelines] == ["tiny-2", "my-tiny", "tiny"]
+    assert [pipeline.name for pipeline in kfp_server.pipelines] == ["tiny-2", "my-tiny", "tiny"]
 
 
-def test_the_pages_of_a_kfp_lead_to_it(submit, kfp_server):
+def test_kfp_is_reached_through_its_pages_too(submit, kfp_server):
     kfp_server.pages = True
     assert submit()[0] == 0
     assert kfp_server.pipelines[0].namespace == "ranzcr"
@@ -177,10 +179,10 @@ def test_the_pages_of_a_kfp_lead_to_it(submit, kfp_server):
     assert "has its pages up, but its API server is away" in err
 
 
-def test_a_run_can_be_shown_under_another_experiment(submit, kfp_server):
+def test_a_run_can_belong_to_another_experiment(submit, kfp_server):
     submit()
     submit("--experiment", "trials")
-    names = {one.experiment_id: one.display_name for one in kfp_server.experiments}
+    names = {item.experiment_id: item.display_name for item in kfp_server.experiments}
     assert [names[run.experiment_id] for run in kfp_server.runs] == ["ranzcr-clip", "trials"]
 
 
@@ -194,23 +196,23 @@ def test_submit_waits_for_the_end(submit, kfp_server):
     kfp_server.script = ["PENDING", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
     code, _, err = submit("--wait")
     assert code == 0
-    told = [line.split(": ")[1] for line in err.splitlines()]
-    assert told == ["RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
+    states = [line.split(": ")[1] for line in err.splitlines()]
+    assert states == ["RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
 
 
 @pytest.mark.parametrize("end", ["FAILED", "CANCELED", "SKIPPED"])
-def test_every_end_but_success_is_exit_code_2(submit, kfp_server, end):
+def test_every_end_except_success_is_exit_code_2(submit, kfp_server, end):
     kfp_server.script = ["RUNNING", "CANCELING", end]
     code, _, err = submit("--wait")
     assert code == 2
     assert f"{end}; ranzcr pipeline logs tiny-" in err.splitlines()[-1]
 
 
-def test_a_dry_run_prints_all_requests_and_asks_no_server(submit, kfp_server, package, monkeypatch):
+def test_a_dry_run_prints_all_requests_and_sends_none(submit, kfp_server, package, monkeypatch):
     monkeypatch.delenv("RANZCR_KFP_HOST")
     code, out, _ = submit("--dry-run", "--mlflow-plugin", "--param", "rate=0.5")
     assert code == 0
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
     requests, *documents = yaml.safe_load_all(out)
     assert [request["POST"].removeprefix(API) for request in requests] == [
         "/pipelines",
@@ -225,13 +227,13 @@ def test_a_dry_run_prints_the_bodies_that_are_then_sent(submit, kfp_server):
     requests = next(yaml.safe_load_all(submit("--dry-run")[1]))
     assert submit()[0] == 0
     sent = [
-        json.loads(one.body)
-        for one in kfp_server.asked
-        if one.method == "POST" and not one.path.endswith("upload_version")
+        json.loads(request.body)
+        for request in kfp_server.requests
+        if request.method == "POST" and not request.path.endswith("upload_version")
     ]
-    shown = [request["body"] for request in requests if "uploadfile" not in request["body"]]
+    printed = [request["body"] for request in requests if "uploadfile" not in request["body"]]
     ids = ("experiment_id", "pipeline_id", "pipeline_version_id")
-    assert [_without(one, ids) for one in sent] == [_without(one, ids) for one in shown]
+    assert [_without(body, ids) for body in sent] == [_without(body, ids) for body in printed]
 
 
 def _without(body, names):
@@ -253,29 +255,29 @@ def _without(body, names):
         ("source=s3://b", "--param source=s3://b: source is given twice; give it once"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_refused_before_anything_is_sent(
+def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     submit, kfp_server, parameter, message
 ):
     code, _, err = submit("--param", parameter)
     assert (code, err) == (2, f"ranzcr: {message}\n")
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
 
 
 def test_parameters_are_sent_in_their_types(submit, kfp_server):
     texts = ["folds=3", "rate=0.5", "skip=true", 'names=["a"]', 'more={"a": 1}']
     submit(*[word for text in texts for word in ("--param", text)])
-    given = dict(kfp_server.runs[0].runtime_config.parameters)
-    assert given.pop("source") == "s3://clip/train"
-    assert given == {"folds": 3, "rate": 0.5, "skip": True, "names": ["a"], "more": {"a": 1}}
+    parameters = dict(kfp_server.runs[0].runtime_config.parameters)
+    assert parameters.pop("source") == "s3://clip/train"
+    assert parameters == {"folds": 3, "rate": 0.5, "skip": True, "names": ["a"], "more": {"a": 1}}
 
 
-def test_a_missing_parameter_names_its_option(ranzcr, package, kfp_server):
+def test_a_missing_parameter_is_reported_with_its_option(ranzcr, package, kfp_server):
     code, _, err = ranzcr("pipeline", "submit", package)
     assert (code, err) == (2, "ranzcr: pipeline tiny needs --data; give it\n")
 
 
 @pytest.mark.parametrize("text", ["a: 1\n", "[", "", "kind: Workflow\nspec: {}\n", "\x00"])
-def test_a_file_that_is_no_compiled_pipeline_is_one_line(ranzcr, tmp_path, text):
+def test_a_file_that_is_not_a_compiled_pipeline_is_one_line(ranzcr, tmp_path, text):
     path = tmp_path / "other.yaml"
     path.write_text(text)
     code, _, err = ranzcr("pipeline", "submit", path)
@@ -284,7 +286,7 @@ def test_a_file_that_is_no_compiled_pipeline_is_one_line(ranzcr, tmp_path, text)
     assert err.count("\n") == 1
 
 
-def test_a_missing_file_and_hardware_for_a_compiled_one_are_one_line(ranzcr, package):
+def test_a_missing_file_and_a_profile_for_a_compiled_one_are_refused(ranzcr, package):
     assert "no such file" in ranzcr("pipeline", "submit", "away.yaml")[2]
     assert "is compiled already" in ranzcr("pipeline", "submit", package, "--profile", "cpu")[2]
 
@@ -329,7 +331,7 @@ def test_a_refused_run_is_one_line_and_is_not_sent_again(submit, kfp_server, how
     assert kfp_server.runs == []
 
 
-def test_a_login_page_is_not_taken_for_an_empty_list(submit, kfp_server):
+def test_a_login_page_is_not_read_as_an_empty_list(submit, kfp_server):
     kfp_server.fail(f"GET {API}/runs", "page")
     code, _, err = submit()
     assert (code, err.count("\n")) == (2, 1), err
@@ -346,12 +348,12 @@ def test_a_kfp_of_an_unsupported_version_is_refused(submit, kfp_server, tag):
     assert kfp_server.lines("POST") == []
 
 
-def test_a_kfp_that_does_not_say_its_version_is_tried(submit, kfp_server):
+def test_a_kfp_without_a_version_is_tried(submit, kfp_server):
     kfp_server.tag = "unknown"
     assert submit()[0] == 0
 
 
-def test_a_dead_host_and_an_unknown_one_are_one_line(submit, monkeypatch):
+def test_a_dead_host_and_an_unknown_host_are_one_line(submit, monkeypatch):
     for host, message in [
         ("http://127.0.0.1:9", "connection refused"),
         ("http://nowhere.invalid", "unknown host name"),
@@ -362,12 +364,12 @@ def test_a_dead_host_and_an_unknown_one_are_one_line(submit, monkeypatch):
         assert f"KFP at {host}: {message}" in err
 
 
-def test_a_proxy_is_used_as_everywhere(submit, kfp_server, monkeypatch):
+def test_the_proxy_of_the_environment_is_used(submit, kfp_server, monkeypatch):
     monkeypatch.setenv("RANZCR_KFP_HOST", "http://kfp.invalid")
     monkeypatch.setenv("HTTP_PROXY", kfp_server.url)
     monkeypatch.delenv("no_proxy")
     assert submit()[0] == 0
-    assert kfp_server.asked[0].headers["Host"] == "kfp.invalid"
+    assert kfp_server.requests[0].headers["Host"] == "kfp.invalid"
 
 
 def test_tls_to_a_server_without_it_is_one_line(submit, kfp_server, monkeypatch):
@@ -377,7 +379,7 @@ def test_tls_to_a_server_without_it_is_one_line(submit, kfp_server, monkeypatch)
     assert "it does not speak TLS; begin its URL with http://" in err
 
 
-def test_a_private_certificate_is_named_in_the_environment(
+def test_a_private_certificate_is_trusted_through_the_environment(
     submit, kfp_server, monkeypatch, tmp_path
 ):
     pem = self_signed(tmp_path / "server.pem")
@@ -405,7 +407,7 @@ def test_a_private_certificate_is_named_in_the_environment(
         ("https://me:secret@kfp.example.com", "RANZCR_KFP_HOST holds a user or a password"),
     ],
 )
-def test_a_host_that_cannot_be_is_one_line(submit, monkeypatch, host, message):
+def test_an_invalid_host_is_one_line(submit, monkeypatch, host, message):
     monkeypatch.delenv("RANZCR_KFP_HOST")
     if host:
         monkeypatch.setenv("RANZCR_KFP_HOST", host)
@@ -415,7 +417,7 @@ def test_a_host_that_cannot_be_is_one_line(submit, monkeypatch, host, message):
     assert "secret" not in err
 
 
-def test_a_token_and_a_token_file_are_sent_and_never_told(
+def test_a_token_and_a_token_file_are_sent_and_never_printed(
     submit, kfp_server, monkeypatch, tmp_path
 ):
     kfp_server.token = TOKEN
@@ -426,13 +428,15 @@ def test_a_token_and_a_token_file_are_sent_and_never_told(
     monkeypatch.delenv("RANZCR_KFP_TOKEN")
     (tmp_path / "token").write_text(TOKEN)
     monkeypatch.setenv("RANZCR_KFP_TOKEN_FILE", str(tmp_path / "token"))
-    code, more, also = submit("--param", "folds=2")
+    code, file_out, file_err = submit("--param", "folds=2")
     assert code == 0
-    assert TOKEN not in out + err + more + also
+    assert TOKEN not in out + err + file_out + file_err
 
 
 @pytest.mark.parametrize("name", ["RANZCR_KFP_TOKEN", "RANZCR_KFP_COOKIE"])
-def test_a_damaged_secret_is_refused_and_not_told(submit, kfp_server, monkeypatch, tmp_path, name):
+def test_a_damaged_secret_is_refused_and_not_printed(
+    submit, kfp_server, monkeypatch, tmp_path, name
+):
     monkeypatch.setenv(name, f"{TOKEN}\nmore")
     code, out, err = submit()
     assert (code, err) == (
@@ -467,7 +471,7 @@ def test_a_missing_token_file_is_one_line(submit, monkeypatch, tmp_path):
 def test_a_cookie_is_sent(submit, kfp_server, monkeypatch):
     monkeypatch.setenv("RANZCR_KFP_COOKIE", "authservice_session=abc")
     submit()
-    assert kfp_server.asked[0].headers["Cookie"] == "authservice_session=abc"
+    assert kfp_server.requests[0].headers["Cookie"] == "authservice_session=abc"
 
 
 def test_the_settings_do_not_show_secrets(monkeypatch, kfp_server):
@@ -489,18 +493,18 @@ def competition_file(tmp_path_factory) -> Path:
     return path
 
 
-def test_a_pipeline_of_ours_is_compiled_and_its_experiments_resolved(ranzcr, kfp_server, fast):
+def test_a_pipeline_by_name_is_compiled_and_its_experiments_are_resolved(ranzcr, kfp_server, fast):
     hardware = ["--profile", "gpu-small", "--provider", "gke", "--image", IMAGE]
     code, _, err = ranzcr(
         "pipeline", "submit", "competition", "--data", "s3://clip/train", *STUDENT, *hardware
     )
     assert (code, err) == (0, "")
     (run,) = kfp_server.runs
-    given = run.runtime_config.parameters
-    assert json.loads(given["first"][0])["name"] == "smoke_a"
-    assert (given["source"], given["image_size"]) == ("s3://clip/train", 96)
+    parameters = run.runtime_config.parameters
+    assert json.loads(parameters["first"][0])["name"] == "smoke_a"
+    assert (parameters["source"], parameters["image_size"]) == ("s3://clip/train", 96)
     executors = kfp_server.versions[0].pipeline_spec["deploymentSpec"]["executors"]
-    assert {one["container"]["image"] for one in executors.values()} == {IMAGE}
+    assert {executor["container"]["image"] for executor in executors.values()} == {IMAGE}
 
 
 @pytest.mark.parametrize(
@@ -512,14 +516,14 @@ def test_a_pipeline_of_ours_is_compiled_and_its_experiments_resolved(ranzcr, kfp
         (["nightly", "--profile", "cpu", "--image", "a:1"], "a tag can be moved"),
     ],
 )
-def test_what_cannot_be_compiled_is_one_line_before_anything_is_sent(
+def test_a_failure_to_compile_is_one_line_before_anything_is_sent(
     ranzcr, kfp_server, options, message
 ):
     image = [] if "--image" in options else ["--image", IMAGE]
     code, _, err = ranzcr("pipeline", "submit", *options, *image, "--data", "s3://clip/train")
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -536,15 +540,15 @@ def test_what_cannot_be_compiled_is_one_line_before_anything_is_sent(
 def test_experiments_that_do_not_go_together_are_refused(
     ranzcr, kfp_server, competition_file, first, second, message
 ):
-    given = ["--data", "s3://clip/train", "--first", first, "--second", second]
-    code, _, err = ranzcr("pipeline", "submit", competition_file, *given)
+    arguments = ["--data", "s3://clip/train", "--first", first, "--second", second]
+    code, _, err = ranzcr("pipeline", "submit", competition_file, *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
 
 
-def test_an_image_that_its_registry_has_not_is_refused(ranzcr, package, kfp_server, tmp_path):
-    registry = kfp_server.url.removeprefix("http://")  # answers 404 to what it does not know
+def test_an_image_that_is_not_in_its_registry_is_refused(ranzcr, package, kfp_server, tmp_path):
+    registry = kfp_server.url.removeprefix("http://")  # answers 404 to unknown paths
     other = tmp_path / "other.yaml"
     other.write_text(package.read_text().replace("ranzcr@sha256", f"{registry}/ranzcr@sha256"))
     code, _, err = ranzcr("pipeline", "submit", other, "--data", "s3://clip/train")
@@ -554,25 +558,25 @@ def test_an_image_that_its_registry_has_not_is_refused(ranzcr, package, kfp_serv
     assert kfp_server.runs == []
 
 
-@pytest.mark.parametrize("more", [[], ["--dry-run"]])
-def test_what_lint_finds_in_a_file_is_refused_before_anything_is_sent(
-    ranzcr, package, kfp_server, tmp_path, more
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_file_with_lint_findings_is_refused_before_anything_is_sent(
+    ranzcr, package, kfp_server, tmp_path, options
 ):
     text = package.read_text().replace(f"ranzcr@sha256:{'0' * 64}", "ranzcr:latest")
     other = tmp_path / "other.yaml"
     other.write_text(re.sub(r"\n +resourceCpuLimit: .*", "", text))
-    code, _, err = ranzcr("pipeline", "submit", other, "--data", "s3://clip/train", *more)
+    code, _, err = ranzcr("pipeline", "submit", other, "--data", "s3://clip/train", *options)
     assert code == 2
     assert err == (
         f"ranzcr: {other}: train: unpinned-image: image ranzcr:latest; "
         "name it by digest, NAME@sha256:... (and 1 more)\n"
     )
-    assert kfp_server.asked == []
+    assert kfp_server.requests == []
 
 
 def test_the_program_itself_submits(package, kfp_server):
     program = Path(sys.executable).parent / "ranzcr"
     command = [program, "pipeline", "submit", package, "--data", "s3://clip/train"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert kfp_server.runs[0].display_name in done.stdout
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert kfp_server.runs[0].display_name in process.stdout

@@ -1,4 +1,4 @@
-"""The whole way: KFP's executor runs the train task, whose TrainJob's nodes are processes here."""
+"""KFP's executor runs the train task; the nodes of its TrainJob are processes on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 from loopback import Answer, Request
 from mlflow import MlflowClient
-from trainer_server import Look, TrainerServer
+from trainer_server import TrainerServer, Update
 
 from pipelines.trainer import settings
 from pipelines.trainer.placing import train
@@ -33,24 +33,25 @@ BIN = Path(sys.executable).parent
 
 @dataclass
 class Nodes(TrainerServer):
-    """A cluster whose nodes are processes that meet on loopback, as Trainer lets them meet."""
+    """A cluster whose nodes are processes on loopback, with the variables that Trainer sets."""
 
     folder: Path = Path()
     processes: list[subprocess.Popen] = field(default_factory=list)
     restarting: bool = False
 
     def restart(self) -> None:
-        """Lose all nodes at once and start them again, as Kubernetes does."""
+        """Kill all nodes at once and start them again, as Kubernetes does."""
         self.restarting = True
         for process in self.processes:
-            for one in (*psutil.Process(process.pid).children(recursive=True), process):
-                one.kill()
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
             process.wait()
         self._start()
         self.restarting = False
 
-    def _make(self, request: Request, namespace: str) -> Answer:
-        answer = super()._make(request, namespace)
+    def _create(self, request: Request, namespace: str) -> Answer:
+        answer = super()._create(request, namespace)
         self._start()
         return answer
 
@@ -58,30 +59,30 @@ class Nodes(TrainerServer):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        trainer = self.made[-1]["spec"]["trainer"]
-        given = {
+        trainer = self.created[-1]["spec"]["trainer"]
+        trainer_variables = {
             "PET_NNODES": str(trainer["numNodes"]),
             "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(port),
-            **{one["name"]: one["value"] for one in trainer["env"]},
+            **{item["name"]: item["value"] for item in trainer["env"]},
         }
         self.processes = []
         for rank in range(trainer["numNodes"]):
-            variables = {**_clean(), **given, "PET_NODE_RANK": str(rank)}
+            variables = {**_clean(), **trainer_variables, "PET_NODE_RANK": str(rank)}
             with open(self.folder / f"log{rank}", "a") as log:
                 self.processes.append(
                     subprocess.Popen(trainer["command"], stdout=log, stderr=log, env=variables)
                 )
 
     def _job(self, request: Request, namespace: str, name: str) -> Answer:
-        said = (self.folder / "log0").read_text().splitlines()
+        lines = (self.folder / "log0").read_text().splitlines()
         codes = [process.poll() for process in self.processes]
         condition = None
         if None not in codes and not self.restarting:
             condition = ("Failed", "jobset failed") if any(codes) else ("Complete", "done")
-        ended = {rank: (code, "Error") for rank, code in enumerate(codes) if code}
-        self.looks = [Look(condition, tuple(said[self._lines :]), ended)]
+        exits = {rank: (code, "Error") for rank, code in enumerate(codes) if code}
+        self.updates = [Update(condition, tuple(lines[self._lines :]), exits)]
         return super()._job(request, namespace, name)
 
     def _delete(self, request: Request, namespace: str, name: str) -> Answer:
@@ -107,7 +108,7 @@ def cluster(tmp_path):
 
 @dataclass
 class Task:
-    """The task's pod: KFP's executor with the component's own source."""
+    """The task's pod: KFP's executor with the source of the component."""
 
     folder: Path
     dataset: Path
@@ -115,10 +116,17 @@ class Task:
     def start(self, fold: int = 0, epochs: int = 2) -> subprocess.Popen:
         source = self.folder / "component.py"
         source.write_text(train.component_spec.implementation.container.command[-1])
-        given = json.dumps(self._executor_input(fold, epochs))
+        executor_input = json.dumps(self._executor_input(fold, epochs))
         command = ["-m", "kfp.dsl.executor_main", "--component_module_path", source]
         return subprocess.Popen(
-            [sys.executable, *command, "--executor_input", given, "--function_to_execute", "train"],
+            [
+                sys.executable,
+                *command,
+                "--executor_input",
+                executor_input,
+                "--function_to_execute",
+                "train",
+            ],
             env={**_clean(), **self._environment()},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -147,7 +155,7 @@ class Task:
 
     def _executor_input(self, fold: int, epochs: int) -> dict[str, Any]:
         dataset = _artifact("system.Dataset", self.dataset)
-        made = _artifact("system.Model", self.folder / "checkpoint")
+        model = _artifact("system.Model", self.folder / "checkpoint")
         mount = {"name": "work", "mountPath": str(self.folder / "work")}
         quick = ("data.image_size=48", f"training.recipe.train.epochs={epochs}")
         values = {
@@ -163,7 +171,7 @@ class Task:
             "inputs": {"parameterValues": values, "artifacts": {"dataset": dataset}},
             "outputs": {
                 "parameters": {"Output": {"outputFile": str(self.folder / "output")}},
-                "artifacts": {"checkpoint": made},
+                "artifacts": {"checkpoint": model},
                 "outputFile": str(self.folder / "output.json"),
             },
         }
@@ -179,43 +187,43 @@ def task(dataset, tmp_path) -> Task:
     return Task(tmp_path, dataset)
 
 
-def test_two_nodes_train_one_checkpoint_and_one_run(cluster, task):
+def test_two_nodes_create_one_checkpoint_and_one_run(cluster, task):
     running = task.start()
-    _, told = running.communicate(timeout=300)
-    assert running.returncode == 0, told
-    assert "smoke_a fold 0 train epoch 2/2" in told
-    made = json.loads((task.folder / "output.json").read_text())
+    _, stderr = running.communicate(timeout=300)
+    assert running.returncode == 0, stderr
+    assert "smoke_a fold 0 train epoch 2/2" in stderr
+    output = json.loads((task.folder / "output.json").read_text())
     digest = checkpoint.digest(task.folder / "checkpoint")
-    assert made["parameterValues"]["Output"] == digest
-    assert made["artifacts"]["checkpoint"]["artifacts"][0]["metadata"]["digest"] == digest
+    assert output["parameterValues"]["Output"] == digest
+    assert output["artifacts"]["checkpoint"]["artifacts"][0]["metadata"]["digest"] == digest
     assert not list((task.home / "trainjobs").iterdir())
     assert not list((task.home / "resume").iterdir())
     assert not cluster.jobs
-    assert "epoch" not in (task.folder / "log1").read_text()  # the first node alone tells
+    assert "epoch" not in (task.folder / "log1").read_text()  # only the first node reports
     client = MlflowClient(task.tracking)
-    ids = [one.experiment_id for one in client.search_experiments()]
+    ids = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(ids, "tags.kind = 'fold'")
     assert run.info.status == "FINISHED"
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
 
 
-def test_nodes_that_are_lost_go_on_from_the_last_epoch(cluster, task):
+def test_restarted_nodes_continue_from_the_last_epoch(cluster, task):
     running = task.start(epochs=20)
     while not list(task.home.glob("resume/*/state.pt")):
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
     cluster.restart()
-    _, told = running.communicate(timeout=300)
-    assert running.returncode == 0, told
-    assert told.count("epoch 1/20") == told.count("epoch 20/20") == 1
+    _, stderr = running.communicate(timeout=300)
+    assert running.returncode == 0, stderr
+    assert stderr.count("epoch 1/20") == stderr.count("epoch 20/20") == 1
     assert len(CheckpointMetrics.read(task.folder / "checkpoint").history) == 20
 
 
-def test_what_the_user_can_mend_is_the_tasks_error(cluster, task):
+def test_an_error_that_the_user_can_fix_is_the_error_of_the_task(cluster, task):
     running = task.start(fold=7)
-    _, told = running.communicate(timeout=300)
+    _, stderr = running.communicate(timeout=300)
     assert running.returncode == 2
-    assert told.splitlines()[-1] == "train: fold 7: the data set has folds 0 to 2"
+    assert stderr.splitlines()[-1] == "train: fold 7: the data set has folds 0 to 2"
     assert not cluster.jobs
     assert not (task.folder / "checkpoint").exists()
 

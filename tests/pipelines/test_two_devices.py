@@ -1,4 +1,4 @@
-"""One node with several devices: the ordinary train task, whose processes are one task to KFP."""
+"""Training on one node with several devices: several processes in one ordinary train task."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def two_devices(dataset: str, digest: str, experiment: str) -> dsl.Model:
     return trained.outputs["checkpoint"]
 
 
-def test_processes_of_one_task_give_one_checkpoint_and_one_run(dataset, tmp_path, monkeypatch):
+def test_the_processes_of_a_task_create_one_checkpoint_and_one_run(dataset, tmp_path, monkeypatch):
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     quick = ("data.image_size=48", "training.recipe.train.epochs=2")
     digest = Dataset.open(dataset).digest
-    made = []
+    outputs = []
     local.run(
-        lambda **given: made.append(two_devices(**given).output),
+        lambda **arguments: outputs.append(two_devices(**arguments).output),
         {
             "dataset": str(dataset),
             "digest": digest,
@@ -41,12 +41,12 @@ def test_processes_of_one_task_give_one_checkpoint_and_one_run(dataset, tmp_path
         parallel=1,
         tasks=1,
     )
-    (trained,) = made
+    (trained,) = outputs
     assert trained.metadata["digest"] == checkpoint.digest(Path(trained.path))
     client = MlflowClient(tracking)
-    ids = [one.experiment_id for one in client.search_experiments()]
+    ids = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(ids, "tags.kind = 'fold'")
     assert run.info.status == "FINISHED"
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
     (log,) = (tmp_path / "pipelines/logs").glob("*/train-*.log")
-    assert log.read_text().count("epoch 2/2") == 1  # the first alone tells
+    assert log.read_text().count("epoch 2/2") == 1  # only the first process reports

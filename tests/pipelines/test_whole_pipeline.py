@@ -1,4 +1,4 @@
-"""The whole pipeline on tiny phantoms: killed on the way, resumed, run again from the cache."""
+"""The whole pipeline on tiny phantoms: killed, resumed, and run again from the cache."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RUN = (
 RANZCR = Path(sys.executable).parent / "ranzcr"
 
 
-def start(source: Path, folder: Path, *more: str) -> subprocess.Popen:
-    """Start the pipeline with its results below `folder`; its lines are read from stderr."""
+def start(source: Path, folder: Path, *options: str) -> subprocess.Popen:
+    """Start the pipeline with its results below `folder`; its output is on stderr."""
     environment = {**os.environ, "RANZCR_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [RANZCR, *RUN, "--data", str(source), *more],
+        [RANZCR, *RUN, "--data", str(source), *options],
         cwd=folder,
         env=environment,
         stderr=subprocess.PIPE,
@@ -40,23 +40,23 @@ def start(source: Path, folder: Path, *more: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:
-    _, said = process.communicate()
-    return process.returncode, said
+    _, stderr = process.communicate()
+    return process.returncode, stderr
 
 
 def read_until(process: subprocess.Popen, task: str) -> str:
-    """What the run says until it starts the task."""
-    said = ""
+    """Return the output of the run until it starts the task."""
+    output = ""
     assert process.stderr is not None
     for line in process.stderr:
-        said += line
+        output += line
         if line.startswith(task) and line.endswith(": started\n"):
-            return said
-    raise AssertionError(f"{task} was not started:\n{said}")
+            return output
+    raise AssertionError(f"{task} was not started:\n{output}")
 
 
 def kill_tasks(process: subprocess.Popen) -> None:
-    """Kill what the run has started, as a machine without memory would."""
+    """Kill the tasks of the run, as a machine without memory would."""
     runner = psutil.Process(process.pid)
     deadline = time.monotonic() + 30
     while not runner.children() and time.monotonic() < deadline:
@@ -67,7 +67,7 @@ def kill_tasks(process: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="module")
 def runs(competition: Path, tmp_path_factory) -> tuple[Path, dict[str, tuple[int, str]]]:
-    """Three runs on one folder: killed, resumed, again; the folder and what each run said."""
+    """Run three times on one folder; return the folder, and the exit code and output per run."""
     folder = tmp_path_factory.mktemp("pipeline")
     killed = start(competition, folder)
     before = read_until(killed, "train smoke_student fold")
@@ -80,41 +80,41 @@ def runs(competition: Path, tmp_path_factory) -> tuple[Path, dict[str, tuple[int
     }
 
 
-def ran(said: str) -> list[str]:
-    return re.findall(r"\] (.+): done in", said)
+def completed_tasks(output: str) -> list[str]:
+    return re.findall(r"\] (.+): done in", output)
 
 
-def test_a_killed_stage_fails_the_run_by_name(runs):
-    code, said = runs[1]["killed"]
+def test_a_killed_stage_is_named_in_the_error_of_the_run(runs):
+    code, output = runs[1]["killed"]
     assert code == 2
-    assert re.search(r"ranzcr: stage train smoke_student fold \d was killed \(SIGKILL\)", said)
-    assert said.splitlines()[-1].startswith("ranzcr: stage train")
+    assert re.search(r"ranzcr: stage train smoke_student fold \d was killed \(SIGKILL\)", output)
+    assert output.splitlines()[-1].startswith("ranzcr: stage train")
 
 
-def test_a_rerun_resumes_after_what_was_finished(runs):
-    code, said = runs[1]["resumed"]
-    assert code == 0, said
-    assert "train smoke_a fold 0: cached" in said
+def test_a_rerun_resumes_after_the_finished_tasks(runs):
+    code, output = runs[1]["resumed"]
+    assert code == 0, output
+    assert "train smoke_a fold 0: cached" in output
     killed = re.findall(r"stage (train smoke_student fold \d) was killed", runs[1]["killed"][1])
-    assert killed[0] in ran(said)
-    assert not [task for task in ran(said) if "smoke_a" in task or "smoke_b" in task]
+    assert killed[0] in completed_tasks(output)
+    assert not [task for task in completed_tasks(output) if "smoke_a" in task or "smoke_b" in task]
 
 
-def test_a_third_run_comes_from_the_cache_but_for_what_looks_at_the_world(runs):
-    code, said = runs[1]["again"]
-    assert code == 0, said
-    assert ran(said) == ["ingest", "register", "promote"]
+def test_a_third_run_repeats_only_the_stages_that_are_never_cached(runs):
+    code, output = runs[1]["again"]
+    assert code == 0, output
+    assert completed_tasks(output) == ["ingest", "register", "promote"]
 
 
 def test_the_journal_has_a_row_per_experiment_and_for_the_ensemble(runs):
     environment = {**os.environ, "RANZCR_HOME": str(runs[0] / "home")}
-    done = subprocess.run(
+    process = subprocess.run(
         [RANZCR, "journal", "show", "--format", "csv"],
         env=environment,
         capture_output=True,
         text=True,
     )
-    (runs[0] / "journal.csv").write_text(done.stdout)
+    (runs[0] / "journal.csv").write_text(process.stdout)
     rows = pd.read_csv(runs[0] / "journal.csv")
     singles = rows[rows.kind == "single"]
     assert sorted(singles.experiment) == ["smoke_a", "smoke_b", "smoke_student"]
@@ -141,38 +141,39 @@ def test_the_champion_is_promoted_once_and_its_bundle_has_a_valid_submission(run
 
 
 def run_alone(name: str, folder: Path, *options: str) -> tuple[str, dict[str, str]]:
-    """One of the smaller pipelines on the same home: what it said, and what it made."""
+    """Run one of the smaller pipelines on the same home; return its stderr and its outputs."""
     environment = {**os.environ, "RANZCR_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         [RANZCR, "pipeline", "run", name, *options, *SETTINGS],
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stderr, dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert process.returncode == 0, process.stderr
+    outputs = dict(line.split(": ", 1) for line in process.stdout.splitlines())
+    return process.stderr, outputs
 
 
-def test_each_stage_alone_finds_what_the_competition_has_made(runs, competition):
-    """The same experiments on the same data are no work, whichever pipeline asks."""
-    asked = ("--data", str(competition), "--first", "smoke_a,smoke_b", "--folds", "2")
-    said, made = run_alone("first-stage", runs[0], *asked)
-    assert ran(said) == ["ingest"]
-    taught = ("--dataset", made["dataset"], "--soft-labels", made["soft_labels"])
-    said, _ = run_alone("second-stage", runs[0], *taught, "--second", "smoke_student")
-    assert ran(said) == []
-    assert said.count(": cached") == 6  # plan, two folds of train and predict, evaluate
+def test_the_smaller_pipelines_use_the_cached_results_of_competition(runs, competition):
+    """Experiments that one pipeline has trained on the same data are cached for the others."""
+    options = ("--data", str(competition), "--first", "smoke_a,smoke_b", "--folds", "2")
+    output, results = run_alone("first-stage", runs[0], *options)
+    assert completed_tasks(output) == ["ingest"]
+    options = ("--dataset", results["dataset"], "--soft-labels", results["soft_labels"])
+    output, _ = run_alone("second-stage", runs[0], *options, "--second", "smoke_student")
+    assert completed_tasks(output) == []
+    assert output.count(": cached") == 6  # plan, two folds of train and predict, evaluate
 
 
-def test_changed_data_is_worked_on_again(runs, competition, tmp_path):
+def test_changed_data_is_processed_again(runs, competition, tmp_path):
     changed = tmp_path / "changed"
     shutil.copytree(competition, changed)
     table = pd.read_csv(changed / "train.csv", dtype={"StudyInstanceUID": str})
     table.loc[0, "ETT - Normal"] = 1 - table.loc[0, "ETT - Normal"]
     table.to_csv(changed / "train.csv", index=False)
     process = start(changed, runs[0])
-    said = read_until(process, "train smoke_a fold")
+    output = read_until(process, "train smoke_a fold")
     process.send_signal(signal.SIGINT)
     process.communicate()
-    assert "prepare: done" in said
-    assert "cached" not in said
+    assert "prepare: done" in output
+    assert "cached" not in output

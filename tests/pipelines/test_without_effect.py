@@ -1,4 +1,4 @@
-"""The modules that no cache key covers cannot change a result: each is replaced."""
+"""Modules that no cache key covers cannot change a result: replacing each gives the same."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def cached_stages() -> set[str]:
     return {
         tasks.stage
         for name in launch.PIPELINES
-        for tasks in launch._planned(tree.of_graph(launch.pipeline(name)), ["one"], 1)
+        for tasks in launch._planned(tree.of_graph(launch.pipeline(name)), ["experiment"], 1)
         if tasks.cached
     }
 
 
 @pytest.fixture(scope="module")
 def sources() -> list[Path]:
-    """The sources that the key of some stage covers."""
+    """The sources that are part of the cache key of any stage."""
     names = {name for stage in cached_stages() for name in code.of_stage(stage)}
     return [code.ROOT / name for name in sorted(names) if name.endswith(".py")]
 
 
-def test_each_of_them_is_reached_by_a_cached_stage(sources):
+def test_a_cached_stage_imports_each_of_these_modules(sources):
     text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
     for name in code.WITHOUT_EFFECT:
         module = name.removesuffix(".py").rstrip("/").replace("/", ".")
@@ -48,7 +48,7 @@ def test_each_of_them_is_reached_by_a_cached_stage(sources):
 
 @pytest.fixture(scope="module")
 def results(competition, tmp_path_factory) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The results of a chain of stages as usual, and with these modules replaced."""
+    """The results of a chain of stages, unchanged and with these modules replaced."""
     usual, replaced = (tmp_path_factory.mktemp(name) for name in ("usual", "replaced"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RANZCR_HOME", str(usual / "home"))
@@ -59,9 +59,9 @@ def results(competition, tmp_path_factory) -> tuple[dict[str, bytes], dict[str, 
 
 
 def chain(competition: Path, out: Path) -> dict[str, bytes]:
-    """Run a chain of stages; returns the digest, the weights or the values of each result.
+    """Run a chain of stages; return the digest, the weights or the values of each result.
 
-    The digest of predict is of files that name their run.
+    For predict it is the values, because its files contain the id of their run.
     """
     dataset = prepare.run(competition, out / "dataset", size=48, folds=2)
     digests = {"prepare": dataset.digest}
@@ -98,7 +98,7 @@ def chain(competition: Path, out: Path) -> dict[str, bytes]:
 
 @contextmanager
 def replacements(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """Record nothing, show nothing, use another home, and refuse to make an error."""
+    """Log nothing, show nothing, use another home, and fail if an error is created."""
     from ranzcr.tracking import context
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Kubeflow's models as a judge of TrainJobs: a field that they drop is one that Trainer lacks."""
+"""Validate TrainJobs with Kubeflow's models: Trainer has no field that they drop."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pydantic import ValidationError
 
 
 def problems(job: dict[str, Any]) -> list[str]:
-    """What is wrong with a TrainJob: wrong types, missing and unknown fields."""
+    """Return the problems of a TrainJob: wrong types, missing and unknown fields."""
     try:
-        known = models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()
+        parsed = models.TrainerV1alpha1TrainJob.from_dict(job).to_dict()
     except ValidationError as error:
-        return [f"{error.title} {it['loc'][0]}: {it['msg']}" for it in error.errors()]
-    return list(_dropped(job, known, "$"))
+        return [f"{error.title} {detail['loc'][0]}: {detail['msg']}" for detail in error.errors()]
+    return list(_dropped(job, parsed, "$"))
 
 
-def _dropped(given: Any, kept: Any, path: str) -> Iterator[str]:
-    if isinstance(given, dict):
-        for key in given.keys() - kept.keys():
-            if given[key] is not None:  # None is as good as absent
+def _dropped(value: Any, kept: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key in value.keys() - kept.keys():
+            if value[key] is not None:  # None is as good as absent
                 yield f"{path}.{key}: unknown"
-        for key in given.keys() & kept.keys():
-            yield from _dropped(given[key], kept[key], f"{path}.{key}")
-    elif isinstance(given, list):
-        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
-            yield from _dropped(one, other, f"{path}.{number}")
-    elif given != kept:
-        yield f"{path}: {given!r} is taken for {kept!r}"
+        for key in value.keys() & kept.keys():
+            yield from _dropped(value[key], kept[key], f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, (item, kept_item) in enumerate(zip(value, kept, strict=True)):
+            yield from _dropped(item, kept_item, f"{path}.{number}")
+    elif value != kept:
+        yield f"{path}: {value!r} is read as {kept!r}"
