@@ -131,11 +131,6 @@ class Scores(_Frozen):
     cv_auc_hi: Number
     auc: dict[str, Number] = {}
 
-    def as_metrics(self) -> dict[str, float | None]:
-        """The journal's metrics: the AUC of a label is `auc/<label>`."""
-        numbers = {name: value for name, value in self if name.startswith("cv_auc")}
-        return {**numbers, **{f"auc/{label}": auc for label, auc in self.auc.items()}}
-
 
 class ExperimentScores(Scores):
     """The scores of one experiment, with the spread over its folds."""

@@ -53,12 +53,8 @@ def test_nan_and_empty_text_are_written_as_null(tmp_path):
     assert Blend.model_validate({**BLEND, "run_id": ""}).run_id is None
 
 
-def test_scores_name_the_journals_metrics():
-    blend = Blend.model_validate(BLEND)
-    assert blend.as_metrics() == {
-        **{"cv_auc": 0.8, "cv_auc_lo": None, "cv_auc_hi": 0.9, "auc/CVC": 0.8}
-    }
-    assert blend.used_weights == {"a": 1.0}
+def test_a_member_without_weight_is_not_used():
+    assert Blend.model_validate(BLEND).used_weights == {"a": 1.0}
 
 
 @pytest.mark.parametrize("stored", [2e-4, {"a.onnx": 1e-6, "b.onnx": 2e-4}])

@@ -173,7 +173,7 @@ def _write(out: Path, description: Blend, blended: Blended, test: Predictions | 
         description.model_copy(update={"run_id": run.run_id}).write(beside)
         bars = {**blended.members, "blend": blended.scores}
         plots.draw_members(beside / "members.png", {name: _bar(bars[name]) for name in bars})
-        run.log_metrics(description.as_metrics())
+        run.log_scores(description)
         run.log_artifacts(beside, "blend")
 
 

@@ -112,7 +112,7 @@ def _evaluate(
         values = assembled["oof"].values
         plots.draw_roc(folder / "roc.png", truth.targets, values, truth.schema.names)
         if run:
-            run.log_metrics(scores.as_metrics())
+            run.log_scores(scores)
             run.log_artifacts(folder / "oof.parquet")
             run.log_artifacts(folder / "roc.png")
     return scores

@@ -86,13 +86,7 @@ def run(
             result.oof.write(beside / "oof.parquet")
             _draw_curves(metrics.history, f"{experiment.name} fold {fold}", beside / "curves.png")
         if record:
-            record.log_metrics(
-                {
-                    **{f"auc/{label}": auc for label, auc in metrics.auc.items()},
-                    **metrics.model_dump(include={"valid_auc", "seconds", "images_per_second"}),
-                    "gpu_hours": _gpu_hours(result),
-                }
-            )
+            _log_result(record, metrics, _gpu_hours(result))
             record.log_artifacts(out)
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
@@ -126,6 +120,20 @@ def _open_run(
 def _log_epoch(record: Run | None, entry: EpochEntry) -> None:
     if record:
         record.log_epoch(entry.epoch, entry.model_dump(exclude={"epoch", "phase"}))
+
+
+def _log_result(record: Run, metrics: CheckpointMetrics, gpu_hours: float | None) -> None:
+    from ranzcr.tracking.names import Metric
+
+    record.log_metrics(
+        {
+            **{f"{Metric.LABEL_AUC}{label}": auc for label, auc in metrics.auc.items()},
+            Metric.VALID_AUC: metrics.valid_auc,
+            Metric.SECONDS: metrics.seconds,
+            Metric.IMAGES_PER_SECOND: metrics.images_per_second,
+            Metric.GPU_HOURS: gpu_hours,
+        }
+    )
 
 
 def _metrics(

@@ -11,11 +11,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
+from ranzcr.documents import Scores
 from ranzcr.errors import TrackingError
 from ranzcr.files import hash_json
 from ranzcr.tracking import delivery, server, settling
 from ranzcr.tracking.delivery import TAG, Write, safe_name
-from ranzcr.tracking.names import Tag
+from ranzcr.tracking.names import Metric, Tag
 from ranzcr.tracking.outbox import Queue
 
 Key = str
@@ -62,6 +63,12 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Record metrics of the whole run; None is left out."""
         self.log_epoch(0, metrics)
+
+    def log_scores(self, scores: Scores) -> None:
+        """Record the scores of an experiment or a blend."""
+        numbers = {name: value for name, value in scores if name.startswith(Metric.CV_AUC)}
+        labels = {f"{Metric.LABEL_AUC}{label}": auc for label, auc in scores.auc.items()}
+        self.log_metrics({**numbers, **labels})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; texts are cut at MLflow's limit."""

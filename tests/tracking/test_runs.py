@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_metric_name
 
+from ranzcr.documents import Scores
 from ranzcr.tracking import runs, server
 from ranzcr.tracking.names import Tag
 
@@ -37,6 +38,15 @@ def test_long_values_are_cut_and_many_are_sent_in_batches(journal):
     assert len(stored.params) == 150
     assert len(stored.params["cfg.p0"]) == 6000
     assert len(stored.tags["a"]) == 8000
+
+
+def test_scores_are_the_journals_metrics(journal):
+    scores = Scores(cv_auc=0.8, cv_auc_lo=None, cv_auc_hi=0.9, auc={"CVC": 0.7})
+    run = runs.find_or_create(journal, "key", "name", {}, {})
+    run.log_scores(scores)
+    run.flush()
+    metrics = journal.get_run(run.run_id).data.metrics
+    assert metrics == {"cv_auc": 0.8, "cv_auc_hi": 0.9, "auc/CVC": 0.7}
 
 
 @pytest.fixture
