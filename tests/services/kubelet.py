@@ -1,4 +1,4 @@
-"""Runs the command of a rendered container as a kubelet would, on this machine, without its image.
+"""Run the command of a rendered container as a kubelet would, on this machine without its image.
 
 Variables come from the rendered ConfigMaps and from the test's own Secrets, volumes become
 folders, $(NAME) is expanded. The image, its user and its limits are ignored.

@@ -1,4 +1,4 @@
-"""Runs the rendered pods of MLflow on this machine: their databases, object store and Secrets."""
+"""Run the rendered pods of MLflow on this machine: their databases, object store and Secrets."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_a_run_is_created_once_though_the_answer_is_lost(lossy_proxy):
     runs = client.search_runs(
         [server.experiment_id(client)], f"tags.{Tag.RUN_KEY} = '{key}'", run_view_type=ViewType.ALL
     )
-    assert [each.info.run_id for each in runs] == [run.run_id]
+    assert [it.info.run_id for it in runs] == [run.run_id]
     assert losses(client, run.run_id) == [(0, 1.0)]
 
 

@@ -251,7 +251,7 @@ def test_the_other_schemas_have_the_installed_versions():
 def test_the_namespace_enforces_the_restricted_standard(objects):
     labels = find(objects, "Namespace/ranzcr")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert {each.namespace for each in pods(objects)} == {"ranzcr"}
+    assert {pod.namespace for pod in pods(objects)} == {"ranzcr"}
 
 
 def test_an_overlay_uses_the_names_of_the_client_and_the_profiles(objects):

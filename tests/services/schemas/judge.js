@@ -1,10 +1,10 @@
-// Objects, each with the package of its schema ([[package, object], ...] from stdin): what the
-// package's checks find wrong with each ([[line, ...], ...] to stdout). The checks let fields pass
-// that they do not know; but they never read them either, so a field left unread is an error here.
+// Checks objects by the packages of their schemas: reads [[package, object], ...] from stdin, writes
+// the errors of each object, [[line, ...], ...], to stdout. The checks ignore unknown fields without
+// reading them, so a field that is never read is an error here.
 
 import { text } from "node:stream/consumers";
 
-// A view of a value that takes each field from `unread` when it is read. A null is no value.
+// A view of a value that removes each field from `unread` when it is read, except nulls.
 function watched(value, path, unread) {
   if (typeof value !== "object" || value === null) return value;
   const inner = {};
@@ -25,16 +25,16 @@ async function problems([name, thing]) {
   const { apiVersion, kind } = thing;
   const { [kind]: Kind } = await import(`${name}/${apiVersion}/${kind}`);
   const unread = new Set();
-  const found = [];
+  const errors = [];
   try {
     Kind.prototype.validate.call(watched(thing, "", unread));
   } catch (error) {
     if (!error.errors) throw error;
-    found.push(...error.errors.map((it) => `${it.instancePath}: ${it.message}`));
+    errors.push(...error.errors.map((it) => `${it.instancePath}: ${it.message}`));
   }
   const inUnread = (path) => unread.has(path.slice(0, path.lastIndexOf("/")));
-  const lost = [...unread].filter((path) => !inUnread(path));
-  return [...found, ...lost.map((path) => `${path}: unknown, or null`)];
+  const unknown = [...unread].filter((path) => !inUnread(path));
+  return [...errors, ...unknown.map((path) => `${path}: unknown, or null`)];
 }
 
 const pairs = JSON.parse(await text(process.stdin));

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Both databases to FOLDER, one file each. Usage: dump.sh FOLDER, libpq's variables set.
+# Dump both databases into FOLDER, one file each. Usage: dump.sh FOLDER, with libpq's variables set.
 set -eu
 for database in mlflow mlflow_auth; do
     pg_dump --format=custom --no-owner --no-privileges --file="$1/$database.dump" "$database"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Both databases from FOLDER, each whole or not at all; what is in them goes.
-# Usage: restore.sh FOLDER, libpq's variables set. Nobody else may be connected.
+# Restore both databases from FOLDER, each completely or not at all; their contents are replaced.
+# Usage: restore.sh FOLDER, with libpq's variables set. No other session may be open.
 set -eu
 others=$(psql --no-psqlrc --tuples-only --no-align --dbname=mlflow --command="
     SELECT count(*) FROM pg_stat_activity
