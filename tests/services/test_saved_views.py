@@ -174,7 +174,7 @@ def test_settings_are_drawn_to_cv(open_view):
 
 def test_the_error_for_a_viewer_says_who_may_write_views(guarded_server, team, monkeypatch):
     become(guarded_server, team["viewer"], monkeypatch)
-    with pytest.raises(TrackingError, match=r"the-viewer .*\(403\).* written by a trainer"):
+    with pytest.raises(TrackingError, match=r"the-viewer .*\(403\): a trainer writes the journal"):
         views.provision()
     become(guarded_server, team["trainer"], monkeypatch)
     assert not views.provision().local
