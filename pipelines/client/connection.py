@@ -22,14 +22,14 @@ from pipelines.client.failures import (
     PageError,
     translated,
 )
-from pipelines.client.settings import Settings
+from pipelines.client.settings import KfpSettings
 from ranzcr.errors import ClusterError
 
-OLDEST = (2, 15)  # the first KFP that runs all that kfp 2.17 compiles
-WITH_PLUGINS = (2, 17)  # the first KFP that takes plugins_input
+OLDEST = (2, 15)  # the first KFP that runs everything that kfp 2.17 compiles
+WITH_PLUGINS = (2, 17)  # the first KFP that accepts plugins_input
 
 _LIMITS = (5, 60)  # seconds to connect, to answer
-_RETRIES = urllib3.Retry(total=2, read=1, backoff_factor=0.2)  # of what only reads
+_RETRIES = urllib3.Retry(total=2, read=1, backoff_factor=0.2)  # for requests that only read
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ class _Client(kfp_server_api.ApiClient):
 class Kfp:
     """A Kubeflow Pipelines of a supported version that accepts our credentials."""
 
-    settings: Settings
+    settings: KfpSettings
     version: tuple[int, int] | None  # None if it reports none
     multi_user: bool
     experiments: kfp_server_api.ExperimentServiceApi
@@ -69,7 +69,7 @@ class Kfp:
             yield
 
 
-def connect(settings: Settings) -> Kfp:
+def connect(settings: KfpSettings) -> Kfp:
     """Check the health of KFP, so that problems are reported before anything is done.
 
     Raises NoAnswerError if it does not answer; ClusterError if it refuses, is not a KFP or too old.
@@ -101,16 +101,16 @@ def once(find: Callable[[], T | None], create: Callable[[], T]) -> T:
     An answer can be lost after KFP has done the work, and another user may create the same at the
     same time; so `find` is tried again after such a failure.
     """
-    found = find()
-    if found is not None:
-        return found
+    existing = find()
+    if existing is not None:
+        return existing
     try:
         return create()
     except (NoAnswerError, ExistsError):
-        found = find()
-        if found is None:
+        existing = find()
+        if existing is None:
             raise
-        return found
+        return existing
 
 
 def where(*conditions: tuple[str, str, str]) -> str:
@@ -129,7 +129,7 @@ def as_json(model: Any) -> Any:
     )
 
 
-def _client(settings: Settings) -> kfp_server_api.ApiClient:
+def _client(settings: KfpSettings) -> kfp_server_api.ApiClient:
     configuration = kfp_server_api.Configuration(host=settings.host)
     configuration.retries = _RETRIES
     configuration.ssl_ca_cert = settings.authority and str(settings.authority)
@@ -175,8 +175,8 @@ def _tag(health: dict[str, Any]) -> str:
 
 
 def _version(health: dict[str, Any]) -> tuple[int, int] | None:
-    found = re.match(r"v?(\d+)\.(\d+)", _tag(health))
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.match(r"v?(\d+)\.(\d+)", _tag(health))
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -12,7 +12,7 @@ from kfp_server_api.exceptions import ApiException
 
 from ranzcr.errors import ClusterError
 
-_REASONS = (  # a sign in the error -> what it means
+_REASONS = (  # a text in the error, and its meaning
     (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is not trusted; name its authority's file in SSL_CERT_FILE",
@@ -61,15 +61,15 @@ def translated(host: str, what: str) -> Iterator[None]:
             "RANZCR_KFP_TOKEN or RANZCR_KFP_COOKIE, and check RANZCR_KFP_HOST"
         ) from None
     except (ValueError, TypeError, AttributeError) as error:
-        # The generated client fails so on an answer that has another shape than it knows, and on
-        # a damaged token, which its text would show.
+        # The generated client raises these for an answer with an unknown shape, and for a damaged
+        # token, which the text of the error would show.
         kind = type(error).__name__
         raise ClusterError(f"KFP at {host}: no answer of KFP's API ({what}, {kind})") from None
 
 
 def _reason(error: Exception) -> str:
     text = f"{error!r} {error}"
-    return next((reason for sign, reason in _REASONS if sign in text), "no connection")
+    return next((reason for part, reason in _REASONS if part in text), "no connection")
 
 
 def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
@@ -78,7 +78,7 @@ def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
     if error.status == 401:
         return ClusterError(
             f"{at} does not know you (401, {what}); set RANZCR_KFP_TOKEN, RANZCR_KFP_TOKEN_FILE or "
-            "RANZCR_KFP_COOKIE to one that is still valid"
+            "RANZCR_KFP_COOKIE to a valid one"
         )
     if error.status == 403:
         return ClusterError(
@@ -88,7 +88,7 @@ def _refusal(host: str, what: str, error: ApiException) -> ClusterError:
     if error.status == 404:
         return NotFoundError(f"{at} does not know {what} (404): {message}")
     if error.status == 409:
-        return ExistsError(f"{at} has it already (409, {what}): {message}")
+        return ExistsError(f"{at} already has it (409, {what}): {message}")
     if error.status == 429 or error.status >= 500:
         return NoAnswerError(f"{at} cannot answer now ({error.status}, {what}): {message}")
     return ClusterError(f"{at} refuses {what} ({error.status}): {message}")

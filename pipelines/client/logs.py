@@ -20,6 +20,7 @@ from ranzcr.errors import ConfigError, nearest
 _PLACE = "workflows.argoproj.io/node-name"  # workflow.root[.loop...].task.executor[(attempt)]
 _EXECUTOR = re.compile(r"executor(?:\((\d+)\))?")
 _CONTAINER = "main"  # runs the component; the others are Argo's
+_STARTING = (None, "PodInitializing", "ContainerCreating")  # reasons of a normal start
 
 
 @dataclass(frozen=True)
@@ -31,44 +32,45 @@ class TaskPod:
     pod: V1Pod
 
     @property
-    def ended(self) -> str:
+    def outcome(self) -> str:
         """Return its phase, and a reason if there is one: OOMKilled, exit code 2."""
-        reason = _why(self.pod)
+        reason = _reason(self.pod)
         return f"{self.pod.status.phase}, {reason}" if reason else self.pod.status.phase
 
     def __str__(self) -> str:
         attempt = f" (attempt {self.attempt + 1})" if self.attempt else ""
-        return f"{self.task}{attempt}, pod {self.pod.metadata.name}: {self.ended}"
+        return f"{self.task}{attempt}, pod {self.pod.metadata.name}: {self.outcome}"
 
 
 def pods(client: ApiClient, namespace: str, run_id: str) -> list[TaskPod]:
     """Return the pods of a run's tasks, oldest first, without KFP's drivers."""
     with kube.translated(f"pods of namespace {namespace}"):
-        found = CoreV1Api(client).list_namespaced_pod(
+        pod_list = CoreV1Api(client).list_namespaced_pod(
             namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=kube.LIMITS
         )
-    every = [one for pod in found.items if (one := _task_pod(pod)) is not None]
-    return sorted(every, key=lambda one: (one.pod.metadata.creation_timestamp, one.task))
+    task_pods = [item for pod in pod_list.items if (item := _task_pod(pod)) is not None]
+    return sorted(task_pods, key=lambda item: (item.pod.metadata.creation_timestamp, item.task))
 
 
-def select(every: list[TaskPod], stage: str | None) -> list[TaskPod]:
+def select(pods: list[TaskPod], stage: str | None) -> list[TaskPod]:
     """Return the pods of a stage, including those that KFP numbers: train, train-2.
 
-    Raises ConfigError, which names the stages that there are.
+    Raises ConfigError with the nearest stage if there is none of that name.
     """
     if stage is None:
-        return every
-    chosen = [one for one in every if re.fullmatch(rf"{re.escape(stage)}(-\d+)?", one.task)]
-    if every and not chosen:
-        names = {one.task for one in every}
+        return pods
+    selected = [item for item in pods if re.fullmatch(rf"{re.escape(stage)}(-\d+)?", item.task)]
+    if pods and not selected:
+        names = {item.task for item in pods}
         raise ConfigError(f"the run has no pod of stage {stage!r}; {nearest(stage, names)}")
-    return chosen
+    return selected
 
 
-def lines(client: ApiClient, one: TaskPod) -> Iterator[str]:
+def lines(client: ApiClient, task_pod: TaskPod) -> Iterator[str]:
     """Yield the lines of a pod's component; none if it has not started."""
-    meta = one.pod.metadata
-    if not any(status.name == _CONTAINER and _began(status) for status in _statuses(one.pod)):
+    pod = task_pod.pod
+    meta = pod.metadata
+    if not any(status.name == _CONTAINER and _has_started(status) for status in _statuses(pod)):
         return
     with kube.translated(f"log of pod {meta.name}"):
         answer = CoreV1Api(client).read_namespaced_pod_log(
@@ -84,24 +86,24 @@ def lines(client: ApiClient, one: TaskPod) -> Iterator[str]:
 
 def _task_pod(pod: V1Pod) -> TaskPod | None:
     *above, node = (pod.metadata.annotations or {}).get(_PLACE, "").split(".")
-    found = _EXECUTOR.fullmatch(node)
-    return TaskPod(above[-1], int(found[1] or 0), pod) if found and above else None
+    match = _EXECUTOR.fullmatch(node)
+    return TaskPod(above[-1], int(match[1] or 0), pod) if match and above else None
 
 
 def _statuses(pod: V1Pod) -> list[V1ContainerStatus]:
     return pod.status.container_statuses or []
 
 
-def _began(status: V1ContainerStatus) -> bool:
+def _has_started(status: V1ContainerStatus) -> bool:
     return bool(status.state.running or status.state.terminated)
 
 
-def _why(pod: V1Pod) -> str:
+def _reason(pod: V1Pod) -> str:
     for status in _statuses(pod):
-        ended, waits = status.state.terminated, status.state.waiting
-        if status.name == _CONTAINER and ended is not None and ended.exit_code:
-            known = ended.reason if ended.reason not in (None, "Error") else ""
-            return known or f"exit code {ended.exit_code}"
-        if waits is not None and waits.reason not in (None, "PodInitializing", "ContainerCreating"):
-            return waits.reason
+        end, waiting = status.state.terminated, status.state.waiting
+        if status.name == _CONTAINER and end is not None and end.exit_code:
+            reason = end.reason if end.reason not in (None, "Error") else ""
+            return reason or f"exit code {end.exit_code}"
+        if waiting is not None and waiting.reason not in _STARTING:
+            return waiting.reason
     return pod.status.reason or ""

@@ -15,7 +15,9 @@ from pipelines import lint
 from pipelines.lint import tree
 from ranzcr.errors import ConfigError
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # our pipelines are 100 kB and more
+_LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # in C, because our pipelines have 100 kB and more
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Package:
     def images(self) -> list[str]:
         """Return the images of its components, each once."""
         executors = self.spec["deploymentSpec"].get("executors", {}).values()
-        return sorted({one["container"]["image"] for one in executors if "container" in one})
+        return sorted({item["container"]["image"] for item in executors if "container" in item})
 
 
 def load(what: str, image: str | None, profile: str | None, provider: str | None) -> Package:
@@ -58,7 +60,7 @@ def load(what: str, image: str | None, profile: str | None, provider: str | None
         what: FILE.yaml or the name of a pipeline.
         image: of its components, pinned by digest.
         profile: hardware.
-        provider: labels and taints of the nodes. All three only go with a name.
+        provider: labels and taints of the nodes. All three are only for the name of a pipeline.
 
     Raises ConfigError for unknown names, and for the first finding of lint.
     """
@@ -74,7 +76,7 @@ def load(what: str, image: str | None, profile: str | None, provider: str | None
 
 
 def name_of(what: str) -> str:
-    """Return the name of the pipeline in a YAML file, or the given name."""
+    """Return the name of the pipeline in a YAML file, or `what` itself if it is a name."""
     return tree.read(Path(what)).spec["pipelineInfo"]["name"] if _is_file(what) else what
 
 

@@ -28,9 +28,9 @@ _IMAGE = re.compile(
 class Presence(Enum):
     """The answer of a registry about an image."""
 
-    THERE = "is in its registry"
+    PRESENT = "is in its registry"
     MISSING = "is not in its registry"
-    UNSEEN = "cannot be seen from here: its registry asks for a login, or is away"
+    UNKNOWN = "cannot be checked: its registry requires a login, or does not answer"
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,26 @@ class Image:
 
 def parse(text: str) -> Image | None:
     """Parse an image; None if it has no registry's host or no digest."""
-    found = _IMAGE.fullmatch(text)
-    if found is None:
+    match = _IMAGE.fullmatch(text)
+    if match is None:
         return None
-    return Image(found["host"], found["name"].partition(":")[0], found["digest"])
+    return Image(match["host"], match["name"].partition(":")[0], match["digest"])
 
 
 def presence(text: str) -> Presence:
     """Ask the registry for an image's manifest without credentials."""
     image = parse(text)
     if image is None:
-        return Presence.UNSEEN
+        return Presence.UNKNOWN
     try:
         answer = _head(image.manifest)
         if answer.status_code == 401:
             answer = _head(image.manifest, _anonymous_token(answer))
     except (requests.RequestException, ValueError):
-        return Presence.UNSEEN
+        return Presence.UNKNOWN
     if answer.status_code == 404 and "json" in answer.headers.get("Content-Type", ""):
-        return Presence.MISSING  # not some web server's page
-    return Presence.THERE if answer.ok else Presence.UNSEEN
+        return Presence.MISSING  # a 404 of a registry, not of another web server
+    return Presence.PRESENT if answer.ok else Presence.UNKNOWN
 
 
 def require(images: list[str]) -> None:

@@ -18,10 +18,10 @@ from ranzcr.tables import table, to_text
 
 SUCCEEDED = "SUCCEEDED"
 TERMINAL = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
-ENDING = (*TERMINAL, "CANCELING")  # over, or on the way there: nothing can stop it
+ENDING = (*TERMINAL, "CANCELING")  # ended, or about to end
 STATES = (*ENDING, "PENDING", "RUNNING", "PAUSED")
 
-SECONDS = 10.0  # between two looks at a run
+SECONDS = 10.0  # between two requests for a run that is watched
 _PAGE = 100  # runs per request
 _PATIENCE = 600  # seconds that KFP may not answer while a run is watched
 # KFP's entries around each task: a driver, an executor, the items of a loop.
@@ -31,10 +31,10 @@ _INNER = re.compile(r"(^|-)driver$|^executor\b|^iteration-|^root$")
 def find(kfp: Kfp, run: str) -> Run:
     """Return the run of that id or name. Raises NotFoundError with the nearest name."""
     if not _is_id(run):
-        found = by_name(kfp, run)
-        if found is None:
+        newest = by_name(kfp, run)
+        if newest is None:
             raise _unknown(kfp, run)
-        run = found.run_id
+        run = newest.run_id
     try:
         return _get(kfp, run)
     except NotFoundError:
@@ -48,26 +48,26 @@ def by_name(kfp: Kfp, name: str) -> Run | None:
 
 def search(kfp: Kfp, *conditions: tuple[str, str, str], limit: int) -> list[Run]:
     """Return the newest runs that meet all conditions (key, operation, text)."""
-    found: list[Run] = []
+    runs: list[Run] = []
     for page in _pages(kfp, where(*conditions) if conditions else "", limit):
-        found += page
-        if len(found) >= limit:
+        runs += page
+        if len(runs) >= limit:
             break
-    return found[:limit]
+    return runs[:limit]
 
 
 def watch(kfp: Kfp, run_id: str, report: Callable[[str], None]) -> Run:
     """Wait for the end of a run; `report` gets a line for each change.
 
-    Waits also for a KFP that restarts meanwhile; raises NoAnswerError if that takes too long.
+    Keeps waiting while KFP restarts; raises NoAnswerError if that takes too long.
     """
-    last, seen = "", time.monotonic()
+    last, answered = "", time.monotonic()
     while True:
         try:
             run = _get(kfp, run_id)
-            seen = time.monotonic()
+            answered = time.monotonic()
         except NoAnswerError:
-            if time.monotonic() - seen > _PATIENCE:
+            if time.monotonic() - answered > _PATIENCE:
                 raise
         else:
             line = progress(run)
@@ -89,7 +89,7 @@ def require_success(run: Run) -> None:
     name = run.display_name
     raise PipelineError(
         f"run {name} {run.state}{at}{why}; ranzcr pipeline logs {name} shows more, "
-        f"ranzcr pipeline resume {name} goes on from there"
+        f"ranzcr pipeline resume {name} continues it"
     )
 
 
@@ -113,7 +113,7 @@ def cancel(kfp: Kfp, run: Run) -> str:
         with kfp.translated(f"cancelling {run.display_name}"):
             kfp.runs.run_service_terminate_run(run.run_id)
     except ClusterError:
-        # The answer was lost, or the run has ended meanwhile.
+        # The answer was lost, or the run has just ended.
         if _get(kfp, run.run_id).state not in ENDING:
             raise
     return _get(kfp, run.run_id).state
@@ -125,7 +125,7 @@ def address(kfp: Kfp, run_id: str) -> str:
 
 
 def tasks(run: Run) -> list[Task]:
-    """Return the tasks of a run that its pipeline names, in the order in which they began."""
+    """Return the tasks of a run that its pipeline names, in the order of their start."""
     details = (run.run_details and run.run_details.task_details) or []
     named = [task for task in details if not _INNER.search(task.display_name or "")]
     return sorted(named, key=lambda task: (task.start_time or _FUTURE, task.display_name))
@@ -133,10 +133,10 @@ def tasks(run: Run) -> list[Task]:
 
 def progress(run: Run) -> str:
     """Describe a run in one line: its state, finished tasks, running tasks."""
-    every = tasks(run)
-    done = [task for task in every if task.state in (SUCCEEDED, "SKIPPED")]
-    now = ", ".join(task.display_name for task in every if task.state == "RUNNING")
-    counted = f", {len(done)} of {len(every)} tasks done" if every else ""
+    run_tasks = tasks(run)
+    done = [task for task in run_tasks if task.state in (SUCCEEDED, "SKIPPED")]
+    now = ", ".join(task.display_name for task in run_tasks if task.state == "RUNNING")
+    counted = f", {len(done)} of {len(run_tasks)} tasks done" if run_tasks else ""
     return f"{run.display_name}: {run.state}{counted}{f', now {now}' if now else ''}"
 
 
@@ -152,7 +152,7 @@ def describe(kfp: Kfp, run: Run) -> str:
         for task in tasks(run)
     ]
     headings = ["task", "state", "began", "took"]
-    above = table(
+    summary = table(
         f"run {run.display_name}",
         ["", ""],
         [
@@ -164,7 +164,7 @@ def describe(kfp: Kfp, run: Run) -> str:
             ["page", address(kfp, run.run_id)],
         ],
     )
-    return to_text([above, *([table("tasks", headings, rows)] if rows else [])])
+    return to_text([summary, *([table("tasks", headings, rows)] if rows else [])])
 
 
 def render(runs: list[Run]) -> str:
@@ -205,7 +205,7 @@ def _pages(kfp: Kfp, condition: str, limit: int) -> Iterator[list[Run]]:
 
 
 def _unknown(kfp: Kfp, run: str) -> ClusterError:
-    names = [one.display_name for one in search(kfp, limit=_PAGE)]
+    names = [item.display_name for item in search(kfp, limit=_PAGE)]
     hint = nearest(run, names) if names else "it has no runs"
     return NotFoundError(f"KFP at {kfp.settings.host} has no run {run}; {hint}")
 
@@ -229,7 +229,7 @@ def _took(begin: datetime | None, end: datetime | None) -> str:
     """Format a duration, up to now if there is no end, which KFP writes as 1970."""
     if begin is None or begin.year <= 1970:
         return ""
-    over = end if end is not None and end.year > 1970 else datetime.now(UTC)
-    minutes, seconds = divmod(max(0, round((over - begin).total_seconds())), 60)
+    finish = end if end is not None and end.year > 1970 else datetime.now(UTC)
+    minutes, seconds = divmod(max(0, round((finish - begin).total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

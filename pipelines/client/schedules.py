@@ -16,7 +16,7 @@ from kfp_server_api import (
 )
 
 from pipelines.client.connection import Kfp, once, where
-from pipelines.client.submission import Place, Submission, check_plugin, prepare
+from pipelines.client.submission import RunReferences, RunSubmission, check_plugin, prepare
 from pipelines.conventions import SERVICE_ACCOUNT
 from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import hash_json
@@ -49,7 +49,7 @@ _PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9
 class Schedule:
     """A submission that recurs."""
 
-    submission: Submission
+    submission: RunSubmission
     cron: str  # six fields, as `cron` returns them
 
     @property
@@ -58,18 +58,18 @@ class Schedule:
         return self.submission.package.name
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """Return the schedule's description, which identifies its content and time."""
         return f"ranzcr {hash_json([self.submission.name, self.cron])[:12]}"
 
-    def request(self, place: Place, namespace: str | None) -> V2beta1RecurringRun:
+    def request(self, references: RunReferences, namespace: str | None) -> V2beta1RecurringRun:
         """Return the request: one run at a time, and none for missed times."""
         return V2beta1RecurringRun(
             display_name=self.name,
-            description=self.mark,
+            description=self.fingerprint,
             namespace=namespace,
-            experiment_id=place.experiment_id,
-            pipeline_version_reference=place.reference,
+            experiment_id=references.experiment_id,
+            pipeline_version_reference=references.version,
             runtime_config=self.submission.config,
             service_account=SERVICE_ACCOUNT,
             plugins_input=self.submission.plugins_input,
@@ -84,7 +84,7 @@ def cron(text: str) -> str:
     """Return a cron expression in KFP's six fields, seconds first.
 
     Five fields, as in a crontab, get second 0 in front, because KFP would read the minutes as
-    seconds and run a daily schedule hourly. Raises ConfigError for what KFP cannot read.
+    seconds and run a daily schedule hourly. Raises ConfigError if KFP cannot read it.
     """
     if text.startswith("@"):
         if text not in _WORDS:
@@ -98,25 +98,27 @@ def cron(text: str) -> str:
         raise ConfigError(f"cron {text!r} has {len(fields)} fields; write six ({names}), or five")
     for parts, field in zip(fields, _FIELDS, strict=True):
         for part in parts.split(","):
-            if not _reads(part, field):
+            if not _is_valid(part, field):
                 name, lowest, highest, _ = field
-                raise ConfigError(f"cron {text!r}: {part!r} is no {name}, {lowest} to {highest}")
+                raise ConfigError(
+                    f"cron {text!r}: {part!r} is not a valid {name}, {lowest} to {highest}"
+                )
     return " ".join(fields)
 
 
 def schedule(kfp: Kfp, wanted: Schedule, report: Callable[[str], None]) -> V2beta1RecurringRun:
     """Replace the schedule of a pipeline; the same schedule again changes nothing."""
     check_plugin(kfp, wanted.submission.plugin)
-    place = prepare(kfp, wanted.submission)
+    references = prepare(kfp, wanted.submission)
 
     def find() -> V2beta1RecurringRun | None:
-        same = [one for one in named(kfp, wanted.name) if one.description == wanted.mark]
-        return next((one for one in same if one.status == "ENABLED"), None)
+        same = [item for item in named(kfp, wanted.name) if item.description == wanted.fingerprint]
+        return next((item for item in same if item.status == "ENABLED"), None)
 
     def create() -> V2beta1RecurringRun:
         with kfp.translated(f"schedule {wanted.name}"):
             return kfp.schedules.recurring_run_service_create_recurring_run(
-                recurring_run=wanted.request(place, kfp.namespace)
+                recurring_run=wanted.request(references, kfp.namespace)
             )
 
     created = once(find, create)
@@ -129,10 +131,10 @@ def schedule(kfp: Kfp, wanted: Schedule, report: Callable[[str], None]) -> V2bet
 
 def remove(kfp: Kfp, name: str) -> int:
     """Delete the schedules of a pipeline; returns how many. Active runs continue."""
-    found = named(kfp, name)
-    for one in found:
-        _delete(kfp, one)
-    return len(found)
+    existing = named(kfp, name)
+    for item in existing:
+        _delete(kfp, item)
+    return len(existing)
 
 
 def named(kfp: Kfp, name: str) -> list[V2beta1RecurringRun]:
@@ -148,17 +150,17 @@ def named(kfp: Kfp, name: str) -> list[V2beta1RecurringRun]:
         )
 
 
-def _delete(kfp: Kfp, one: V2beta1RecurringRun) -> None:
-    with kfp.translated(f"schedule {one.display_name}"):
-        kfp.schedules.recurring_run_service_delete_recurring_run(one.recurring_run_id)
+def _delete(kfp: Kfp, existing: V2beta1RecurringRun) -> None:
+    with kfp.translated(f"schedule {existing.display_name}"):
+        kfp.schedules.recurring_run_service_delete_recurring_run(existing.recurring_run_id)
 
 
-def _cron_of(one: V2beta1RecurringRun) -> str:
-    trigger: kfp_server_api.V2beta1Trigger | None = one.trigger
+def _cron_of(existing: V2beta1RecurringRun) -> str:
+    trigger: kfp_server_api.V2beta1Trigger | None = existing.trigger
     return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else "of another kind"
 
 
-def _reads(part: str, field: _Field) -> bool:
+def _is_valid(part: str, field: _Field) -> bool:
     """Return True if KFP reads a part of a field: *, 5, MON-FRI, 8-18/2."""
     match = _PART.fullmatch(part)
     if match is None:

@@ -26,10 +26,10 @@ _POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # where kfp's ma
 
 
 @dataclass(frozen=True)
-class Settings:
+class KfpSettings:
     """One Kubeflow Pipelines and one identity."""
 
-    host: str  # without a slash at its end
+    host: str  # without a slash at the end
     namespace: str
     token: str = field(default="", repr=False)
     token_file: Path | None = None
@@ -42,9 +42,9 @@ class Settings:
         return os.environ.get("KF_PIPELINES_UI_ENDPOINT", self.host).rstrip("/")
 
 
-def from_environment() -> Settings:
+def from_environment() -> KfpSettings:
     """Read the settings. Raises ConfigError for no host, an unreadable file or a damaged secret."""
-    return Settings(
+    return KfpSettings(
         host=_host(),
         namespace=namespace(),
         token=_secret("RANZCR_KFP_TOKEN"),

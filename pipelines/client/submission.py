@@ -2,7 +2,7 @@
 
 A run is called <pipeline>-<key>-<number>. The key identifies content and parameters; the number
 counts runs of them. So if an answer is lost, repeating the command finds the same run, and the same
-work is not done twice at a time.
+work is not done twice at the same time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ranzcr.files import hash_json
 
 
 @dataclass(frozen=True)
-class Submission:
+class RunSubmission:
     """A run to submit.
 
     Args:
@@ -43,8 +43,8 @@ class Submission:
     @property
     def name(self) -> str:
         """Return the name of its runs, without their number."""
-        wanted = [self.package.version, dict(self.arguments), self.experiment, self.plugin]
-        return f"{self.package.name}-{hash_json(wanted)[:8]}"
+        content = [self.package.version, dict(self.arguments), self.experiment, self.plugin]
+        return f"{self.package.name}-{hash_json(content)[:8]}"
 
     @property
     def config(self) -> kfp_server_api.V2beta1RuntimeConfig:
@@ -59,12 +59,12 @@ class Submission:
         experiment = {"experiment_name": competitions.current().name}
         return {"mlflow": experiment if self.plugin else {"disabled": True}}
 
-    def run(self, place: Place, number: int) -> kfp_server_api.V2beta1Run:
+    def run(self, references: RunReferences, number: int) -> kfp_server_api.V2beta1Run:
         """Return the request for its `number`th run."""
         return kfp_server_api.V2beta1Run(
             display_name=f"{self.name}-{number}",
-            experiment_id=place.experiment_id,
-            pipeline_version_reference=place.reference,
+            experiment_id=references.experiment_id,
+            pipeline_version_reference=references.version,
             runtime_config=self.config,
             service_account=SERVICE_ACCOUNT,
             plugins_input=self.plugins_input,
@@ -72,39 +72,41 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Ids of what a run refers to."""
+class RunReferences:
+    """The ids of the experiment and the pipeline version that a run refers to."""
 
     experiment_id: str
     pipeline_id: str
     version_id: str
 
     @property
-    def reference(self) -> kfp_server_api.V2beta1PipelineVersionReference:
+    def version(self) -> kfp_server_api.V2beta1PipelineVersionReference:
         return kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=self.pipeline_id, pipeline_version_id=self.version_id
         )
 
 
 _PAGE = 200  # the most that KFP lists at a time
-UNKNOWN = Place("<experiment_id>", "<pipeline_id>", "<pipeline_version_id>")  # for a dry run
+UNKNOWN = RunReferences(
+    "<experiment_id>", "<pipeline_id>", "<pipeline_version_id>"
+)  # for a dry run
 
 
 def submit(
-    kfp: Kfp, submission: Submission, report: Callable[[str], None]
+    kfp: Kfp, submission: RunSubmission, report: Callable[[str], None]
 ) -> kfp_server_api.V2beta1Run:
     """Return the active run of a submission, or start a new one.
 
     Raises ClusterError if KFP refuses, or does not answer and has started nothing.
     """
     check_plugin(kfp, submission.plugin)
-    place = prepare(kfp, submission)
+    references = prepare(kfp, submission)
     earlier = _numbered(kfp, submission.name)
     for run in earlier.values():
         if run.state not in runs.ENDING:
-            report(f"{run.display_name}: the same is under way already, and not started again")
+            report(f"{run.display_name}: this run is already active, so it is not started again")
             return run
-    body = submission.run(place, max(earlier, default=0) + 1)
+    body = submission.run(references, max(earlier, default=0) + 1)
 
     def create() -> kfp_server_api.V2beta1Run:
         with kfp.translated("a run"):
@@ -115,12 +117,12 @@ def submit(
 
 def _numbered(kfp: Kfp, name: str) -> dict[int, kfp_server_api.V2beta1Run]:
     """Return the runs of a submission by number, without clones made in KFP's pages."""
-    found = runs.search(kfp, ("display_name", "IS_SUBSTRING", f"{name}-"), limit=100)
-    numbers = [run.display_name.removeprefix(f"{name}-") for run in found]
-    return {int(n): run for n, run in zip(numbers, found, strict=True) if n.isdecimal()}
+    matching = runs.search(kfp, ("display_name", "IS_SUBSTRING", f"{name}-"), limit=100)
+    numbers = [run.display_name.removeprefix(f"{name}-") for run in matching]
+    return {int(n): run for n, run in zip(numbers, matching, strict=True) if n.isdecimal()}
 
 
-def prepare(kfp: Kfp, submission: Submission) -> Place:
+def prepare(kfp: Kfp, submission: RunSubmission) -> RunReferences:
     """Find or create the pipeline, its version and the experiment.
 
     Raises ConfigError first if an image is not in its registry.
@@ -137,7 +139,7 @@ def prepare(kfp: Kfp, submission: Submission) -> Place:
     experiment_id = once(
         lambda: _experiment_id(kfp, experiment), lambda: _new_experiment(kfp, experiment)
     )
-    return Place(experiment_id, pipeline_id, version_id)
+    return RunReferences(experiment_id, pipeline_id, version_id)
 
 
 def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
@@ -149,7 +151,7 @@ def check_plugin(kfp: Kfp, plugin: bool | None) -> None:
         )
 
 
-def as_text(submission: Submission, path: str, body: Any) -> str:
+def as_text(submission: RunSubmission, path: str, body: Any) -> str:
     """Return the requests in JSON, then the pipeline, as a YAML stream.
 
     Args:
@@ -177,10 +179,10 @@ def _experiment_body(namespace: str | None, name: str) -> kfp_server_api.V2beta1
 
 def _pipeline_id(kfp: Kfp, name: str) -> str | None:
     with kfp.translated("the list of pipelines"):
-        found = kfp.pipelines.pipeline_service_list_pipelines(
+        listed = kfp.pipelines.pipeline_service_list_pipelines(
             filter=_about(name), page_size=_PAGE, **_namespace(kfp)
         ).pipelines
-    return next((one.pipeline_id for one in found or [] if one.name == name), None)
+    return next((item.pipeline_id for item in listed or [] if item.name == name), None)
 
 
 def _new_pipeline(kfp: Kfp, name: str) -> str:
@@ -191,10 +193,10 @@ def _new_pipeline(kfp: Kfp, name: str) -> str:
 
 def _version_id(kfp: Kfp, pipeline_id: str, name: str) -> str | None:
     with kfp.translated("the versions of the pipeline"):
-        found = kfp.pipelines.pipeline_service_list_pipeline_versions(
+        listed = kfp.pipelines.pipeline_service_list_pipeline_versions(
             pipeline_id, filter=_about(name), page_size=_PAGE
         ).pipeline_versions
-    return next((one.pipeline_version_id for one in found or [] if one.name == name), None)
+    return next((item.pipeline_version_id for item in listed or [] if item.name == name), None)
 
 
 def _about(name: str) -> str:
@@ -214,10 +216,10 @@ def _upload(kfp: Kfp, pipeline_id: str, package: Package) -> str:
 
 def _experiment_id(kfp: Kfp, name: str) -> str | None:
     with kfp.translated("the list of experiments"):
-        found = kfp.experiments.experiment_service_list_experiments(
+        listed = kfp.experiments.experiment_service_list_experiments(
             filter=where(("display_name", "EQUALS", name)), **_namespace(kfp)
         ).experiments
-    return found[0].experiment_id if found else None
+    return listed[0].experiment_id if listed else None
 
 
 def _new_experiment(kfp: Kfp, name: str) -> str:

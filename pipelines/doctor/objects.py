@@ -121,7 +121,7 @@ def _written(cluster: Cluster, volume: str, job: str) -> str:
 def _image(cluster: Cluster, image: str) -> str:
     require("@sha256:" in image, f"{image} is not pinned; name it with @sha256:...")
     presence = registry.presence(image)
-    if presence is registry.Presence.THERE:
+    if presence is registry.Presence.PRESENT:
         return str(presence.value)
     require(presence is not registry.Presence.MISSING, f"{image} {presence.value}")
     account = cluster.read("service_account", conventions.SERVICE_ACCOUNT)

@@ -1,4 +1,4 @@
-"""All problems of a compiled pipeline before it runs, at once.
+"""Find all problems of a compiled pipeline before it runs.
 
 tree      the compiled YAML as a tree of tasks, with the origin of each input
 shapes    graphs that KFP's local runner or a cluster runs wrongly, mostly silently
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.lint import hardware, secrets, shapes, tree
-from pipelines.lint.tree import Found, Pipeline
+from pipelines.lint.tree import Pipeline, Problem
 from ranzcr.errors import ConfigError
 
-RULES: tuple[Callable[[Pipeline], Iterator[Found]], ...] = (
+RULES: tuple[Callable[[Pipeline], Iterator[Problem]], ...] = (
     *shapes.RULES,
     *hardware.RULES,
     *secrets.RULES,
@@ -24,7 +24,7 @@ RULES: tuple[Callable[[Pipeline], Iterator[Found]], ...] = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """One line: the place, the rule, the problem and the fix."""
 
     where: str
@@ -35,14 +35,14 @@ class Finding:
         return f"{self.where}: {self.rule}: {self.text}"
 
 
-def lint(file: Path) -> list[Finding]:
+def lint(file: Path) -> list[LintFinding]:
     """Return every finding, in the order of the rules.
 
     Raises ConfigError if `file` is not a compiled pipeline.
     """
     pipeline = tree.read(file)
     return [
-        Finding(where, rule.__name__.replace("_", "-"), text)
+        LintFinding(where, rule.__name__.replace("_", "-"), text)
         for rule in RULES
         for where, text in rule(pipeline)
     ]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.conventions import QUEUE_LABEL, SHM_PATH
-from pipelines.lint.tree import Found, Pipeline, Task
-from pipelines.trainer.settings import VARIABLE, Settings
+from pipelines.lint.tree import Pipeline, Problem, Task
+from pipelines.trainer.settings import VARIABLE, TrainJobSettings
 
 _NEEDED = {  # as KFP's compiler calls them
     "a CPU request": "resourceCpuRequest",
@@ -18,7 +18,7 @@ _NEEDED = {  # as KFP's compiler calls them
 }
 
 
-def unpinned_image(pipeline: Pipeline) -> Iterator[Found]:
+def unpinned_image(pipeline: Pipeline) -> Iterator[Problem]:
     """A tag can be moved, and the cache would return results of another image."""
     for task in pipeline.pods:
         image = task.container.get("image", "")
@@ -26,7 +26,7 @@ def unpinned_image(pipeline: Pipeline) -> Iterator[Found]:
             yield task.path, f"image {image or 'none'}; name it by digest, NAME@sha256:..."
 
 
-def no_resources(pipeline: Pipeline) -> Iterator[Found]:
+def no_resources(pipeline: Pipeline) -> Iterator[Problem]:
     """Such a pod is scheduled anywhere and evicted first."""
     for task in pipeline.pods:
         missing = [what for what, key in _NEEDED.items() if not _resources(task).get(key)]
@@ -34,7 +34,7 @@ def no_resources(pipeline: Pipeline) -> Iterator[Found]:
             yield task.path, f"lacks {', '.join(missing)}; give its stage hardware in the profile"
 
 
-def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
+def gpu_without_shm(pipeline: Pipeline) -> Iterator[Problem]:
     """DataLoader workers pass batches in /dev/shm, of which a container has 64 MB by default."""
     for task in _with_gpu(pipeline):
         mounts = task.platform.get("emptyDirMounts", ())
@@ -45,28 +45,28 @@ def gpu_without_shm(pipeline: Pipeline) -> Iterator[Found]:
             yield task.path, "a GPU without /dev/shm in memory; give it shm in the profile"
 
 
-def gpu_without_toleration(pipeline: Pipeline) -> Iterator[Found]:
+def gpu_without_toleration(pipeline: Pipeline) -> Iterator[Problem]:
     """GPU nodes are tainted, so that other pods do not fill them."""
     for task in _with_gpu(pipeline):
         if not task.platform.get("tolerations"):
             yield task.path, "a GPU without a toleration; name the taints in the provider"
 
 
-def gpu_without_timeout(pipeline: Pipeline) -> Iterator[Found]:
+def gpu_without_timeout(pipeline: Pipeline) -> Iterator[Problem]:
     """A training that hangs would hold its GPU forever."""
     for task in _with_gpu(pipeline):
         if not _timeout(task):
             yield task.path, "a GPU without a timeout; give it timeout_minutes in the profile"
 
 
-def gpu_without_queue(pipeline: Pipeline) -> Iterator[Found]:
+def gpu_without_queue(pipeline: Pipeline) -> Iterator[Problem]:
     """Kueue neither counts nor orders pods without a queue."""
     for task in _with_gpu(pipeline):
         if not _queue(task):
             yield task.path, "a GPU without a Kueue queue; give it a queue in the profile"
 
 
-def retries_end_early(pipeline: Pipeline) -> Iterator[Found]:
+def retries_end_early(pipeline: Pipeline) -> Iterator[Problem]:
     """Argo stops retrying that long after the first start."""
     for task in pipeline.pods:
         retries = task.spec.get("retryPolicy", {})
@@ -74,8 +74,8 @@ def retries_end_early(pipeline: Pipeline) -> Iterator[Found]:
         if retries.get("maxRetryCount") and window <= _timeout(task):
             yield (
                 task.path,
-                f"no retry after {window:.0f} s (backoff_max_duration), and it may take "
-                f"{_timeout(task)} s; make it many times that",
+                f"no retry after {window:.0f} s (backoff_max_duration), but it may take "
+                f"{_timeout(task)} s; make it many times longer",
             )
 
 
@@ -101,9 +101,9 @@ def _timeout(task: Task) -> int:
 
 def _queue(task: Task) -> str | None:
     """Return the queue of the pod, or of the TrainJob that gets its hardware."""
-    variables = {one["name"]: one.get("value") for one in task.container.get("env", ())}
+    variables = {item["name"]: item.get("value") for item in task.container.get("env", ())}
     if VARIABLE in variables:
-        return Settings.model_validate_json(variables[VARIABLE]).queue
+        return TrainJobSettings.model_validate_json(variables[VARIABLE]).queue
     return task.platform.get("podMetadata", {}).get("labels", {}).get(QUEUE_LABEL)
 
 

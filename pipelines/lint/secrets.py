@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.lint.tree import Found, Pipeline
+from pipelines.lint.tree import Pipeline, Problem
 
 _NAMES = re.compile(
     r"(?i)(^|_)(password|passwd|secret|token|api_?key|access_?key(_id)?|private_?key|kaggle_key"
@@ -22,17 +22,17 @@ _VALUES = re.compile(
 _ADVICE = "name a secret of the profile, whose keys become variables"
 
 
-def secret_in_clear(pipeline: Pipeline) -> Iterator[Found]:
+def secret_in_clear(pipeline: Pipeline) -> Iterator[Problem]:
     """Anyone who may read the pipeline or its runs could use it."""
-    for where, name, value in _settled(pipeline):
+    for where, name, value in _values(pipeline):
         if _is_secret(name, value):
-            yield where, f"{name} holds a secret in clear; {_ADVICE}"
+            yield where, f"{name} holds a secret in clear text; {_ADVICE}"
 
 
 RULES = (secret_in_clear,)
 
 
-def _settled(pipeline: Pipeline) -> Iterator[tuple[str, str, Any]]:
+def _values(pipeline: Pipeline) -> Iterator[tuple[str, str, Any]]:
     """Yield the place, the name and the value of everything with a value in the file."""
     for task in pipeline.pods:
         for variable in task.container.get("env", ()):

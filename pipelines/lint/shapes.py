@@ -7,23 +7,23 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.lint.tree import ITEM, OUTPUT, PARAMETER, Found, Pipeline, Task
+from pipelines.lint.tree import ITEM, OUTPUT, PARAMETER, Pipeline, Problem, Task
 
 _KEYS = {"name", "value", "full_name", "task_name", "channel_type", "pattern"}  # kfp's own
 _COMPARED = re.compile(r"inputs\.parameter_values\['([^']+)'\]\s*(?:[=!<>]=?)\s*('?)([^'\s)]*)")
-_WHATEVER = "ALL_UPSTREAM_TASKS_COMPLETED"  # a task that runs even if they failed
+_EVEN_AFTER_FAILURE = "ALL_UPSTREAM_TASKS_COMPLETED"  # a task that runs even if they failed
 _RUN_IDS = re.compile(r"\{\{\$\.pipeline_(job|task)_")
 _TYPES = {"String", "Integer", "Float", "Boolean", "List", "Dict"}  # as kfp names them
 
 
-def nested_loop(pipeline: Pipeline) -> Iterator[Found]:
+def nested_loop(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner gives an inner loop wrong values."""
     for task in pipeline.tasks:
         if task.is_loop and task.loops:
             yield task.path, "a loop within a loop; let one plan list all pairs, and loop over it"
 
 
-def outer_output_in_loop(pipeline: Pipeline) -> Iterator[Found]:
+def outer_output_in_loop(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner replaces a scalar of a task outside the loop by the loop's item."""
     for task in pipeline.pods:
         for name in task.parameters:
@@ -36,27 +36,27 @@ def outer_output_in_loop(pipeline: Pipeline) -> Iterator[Found]:
                 )
 
 
-def loop_over_artifacts(pipeline: Pipeline) -> Iterator[Found]:
-    """A cluster does not implement it."""
+def loop_over_artifacts(pipeline: Pipeline) -> Iterator[Problem]:
+    """KFP does not implement it on a cluster."""
     for task in pipeline.tasks:
         if "artifactIterator" in task.spec:
             yield task.path, "a loop over artifacts; loop over what names them"
 
 
-def loop_in_exit_handler(pipeline: Pipeline) -> Iterator[Found]:
-    """Reported broken on a cluster."""
+def loop_in_exit_handler(pipeline: Pipeline) -> Iterator[Problem]:
+    """It is reported as broken on a cluster."""
     for task in pipeline.tasks:
         if task.is_loop and any(_is_exit_handler(parent) for parent in task.parents):
-            yield task.path, "a loop within an exit handler; take the handler away"
+            yield task.path, "a loop within an exit handler; remove the handler"
 
 
-def empty_loop(pipeline: Pipeline) -> Iterator[Found]:
+def empty_loop(pipeline: Pipeline) -> Iterator[Problem]:
     """Collecting the outputs of a loop that had no item fails."""
     for task in pipeline.tasks:
         items = task.iterator.get("items", {})
         origin = task.inputs.get(items.get("inputParameter", ""))
         if json.loads(items.get("raw", "null")) == []:
-            yield task.path, "a loop over nothing; take it away"
+            yield task.path, "a loop over nothing; remove it"
         elif (
             origin
             and origin.kind == PARAMETER
@@ -64,19 +64,18 @@ def empty_loop(pipeline: Pipeline) -> Iterator[Found]:
         ):
             yield (
                 task.path,
-                f"a loop over parameter {origin.what}, which is [] by default; take the default "
-                "away",
+                f"a loop over parameter {origin.what}, which is [] by default; remove the default",
             )
 
 
-def loop_key(pipeline: Pipeline) -> Iterator[Found]:
+def loop_key(pipeline: Pipeline) -> Iterator[Problem]:
     """`item.name` is not the item's key: kfp's own attributes of that name come first."""
     for task in pipeline.tasks:
         raw = task.iterator.get("items", {}).get("raw")
         items = json.loads(raw) if raw else []
         for key in sorted({key for item in items if isinstance(item, dict) for key in item}):
             if key in _KEYS:
-                yield task.path, f"its items have a key {key!r}, which kfp keeps; rename it"
+                yield task.path, f"its items have a key {key!r}, which kfp reserves; rename it"
         for name, value in task.constants.items():
             if task.loops and isinstance(value, str) and value in _attributes(task):
                 yield (
@@ -86,35 +85,36 @@ def loop_key(pipeline: Pipeline) -> Iterator[Found]:
                 )
 
 
-def loop_item_number(pipeline: Pipeline) -> Iterator[Found]:
+def loop_item_number(pipeline: Pipeline) -> Iterator[Problem]:
     """An item is compared as text, so that it never equals a number."""
     for task, origin, quote, value in _compared(pipeline):
         if origin.kind == ITEM and (not quote or re.fullmatch(r"-?\d+(\.\d+)?", value)):
             yield (
                 task.path,
-                f"compares an item with the number {value}, which never holds; let plan put a "
-                "word there, and compare with that",
+                f"compares an item with the number {value}, which is never true; let plan "
+                "return a word instead, and compare with that",
             )
 
 
-def condition_on_named_output(pipeline: Pipeline) -> Iterator[Found]:
+def condition_on_named_output(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner cannot resolve it, and treats it as false."""
     for task, origin, _, _ in _compared(pipeline):
         if origin.kind == OUTPUT and origin.what != "Output":
             yield (
                 task.path,
-                f"asks for output {origin.what} of {origin.task}; let it return what is asked for",
+                f"compares output {origin.what} of {origin.task}; let the task return "
+                "this value alone, without a name",
             )
 
 
-def none_default(pipeline: Pipeline) -> Iterator[Found]:
+def none_default(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner crashes on a parameter that is None."""
     for name, declared in pipeline.parameters.items():
         if declared.get("isOptional") and "defaultValue" not in declared:
             yield f"parameter {name}", 'is None by default; give it a value, such as ""'
 
 
-def one_of_artifacts(pipeline: Pipeline) -> Iterator[Found]:
+def one_of_artifacts(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner cannot return it."""
     root = pipeline.spec["root"]
     for name in root["dag"].get("outputs", {}).get("artifacts", {}):
@@ -122,28 +122,28 @@ def one_of_artifacts(pipeline: Pipeline) -> Iterator[Found]:
             yield f"output {name}", "is one of several artifacts; return a parameter instead"
 
 
-def after_only(pipeline: Pipeline) -> Iterator[Found]:
+def after_only(pipeline: Pipeline) -> Iterator[Problem]:
     """Order alone is not enough, because a task that failed may be reported as done."""
     for task in pipeline.tasks:
-        if task.spec.get("triggerPolicy", {}).get("strategy") == _WHATEVER:
+        if task.spec.get("triggerPolicy", {}).get("strategy") == _EVEN_AFTER_FAILURE:
             continue
         read = set(_producers(task))
         for before in task.spec.get("dependentTasks", ()):
             if before not in read:
                 yield (
                     task.path,
-                    f"comes after {before} and reads nothing of it; hand it an output of {before}",
+                    f"runs after {before} but reads none of its outputs; pass it one of them",
                 )
 
 
-def python3_in_text(pipeline: Pipeline) -> Iterator[Found]:
+def python3_in_text(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner replaces it by the interpreter's path."""
     for where, text in _texts(pipeline):
         if "python3" in text:
             yield where, "the text python3 is rewritten; write python"
 
 
-def number_in_list(pipeline: Pipeline) -> Iterator[Found]:
+def number_in_list(pipeline: Pipeline) -> Iterator[Problem]:
     """A whole number in a list or a mapping arrives as a float."""
     for task in pipeline.tasks:
         for name, value in task.constants.items():
@@ -158,7 +158,7 @@ def number_in_list(pipeline: Pipeline) -> Iterator[Found]:
             yield f"parameter {name}", "holds a whole number, which arrives as a float; quote it"
 
 
-def container_component(pipeline: Pipeline) -> Iterator[Found]:
+def container_component(pipeline: Pipeline) -> Iterator[Problem]:
     """The local runner of processes only runs Python functions."""
     for task in pipeline.pods:
         if "--function_to_execute" not in task.container.get("args", ()):
@@ -167,7 +167,7 @@ def container_component(pipeline: Pipeline) -> Iterator[Found]:
             yield task.path, "has its function in its image; leave target_image out"
 
 
-def run_id_as_input(pipeline: Pipeline) -> Iterator[Found]:
+def run_id_as_input(pipeline: Pipeline) -> Iterator[Problem]:
     """It differs in each run, so that nothing comes from the cache."""
     for task in pipeline.tasks:
         for name, value in task.constants.items():
@@ -239,7 +239,7 @@ def _producers(task: Task) -> Iterator[str]:
                     yield value[key]["producerTask"]
 
 
-def _texts(pipeline: Pipeline) -> Iterator[Found]:
+def _texts(pipeline: Pipeline) -> Iterator[Problem]:
     """Yield each text that is an input of a task or a default, with its place."""
     for task in pipeline.tasks:
         for name, value in task.constants.items():

@@ -12,7 +12,7 @@ import yaml
 
 from ranzcr.errors import ConfigError
 
-Found = tuple[str, str]  # the place, and the problem with its fix
+Problem = tuple[str, str]  # the place; the problem with its fix
 Declared = Mapping[str, Mapping[str, Any]]  # name -> KFP's parameterType, defaultValue, isOptional
 # The loader in C, if available, is ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -21,7 +21,7 @@ PARAMETER, OUTPUT, ITEM, CONSTANT = "parameter", "output", "item", "constant"
 
 
 @dataclass(frozen=True)
-class Origin:
+class InputOrigin:
     """The origin of a value, followed through all groups.
 
     `what` is the pipeline's parameter, the key of a task's output or the value of a constant;
@@ -36,13 +36,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Task:
-    """A task or a group of tasks, at its path."""
+    """A task, or a group of tasks."""
 
     path: str  # first-stage/train
     spec: Mapping[str, Any]
     component: Mapping[str, Any]
-    inputs: Mapping[str, Origin]  # parameters and artifacts alike
-    loops: int  # around it
+    inputs: Mapping[str, InputOrigin]  # both parameters and artifacts
+    loops: int  # the number of loops around it
     parents: tuple[Task, ...]
     executor: Mapping[str, Any] = field(default_factory=dict)  # its container
     platform: Mapping[str, Any] = field(default_factory=dict)  # what kfp-kubernetes adds
@@ -96,7 +96,7 @@ class Pipeline:
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """Return all tasks and groups, each group before its tasks."""
-        outer = {name: Origin(PARAMETER, name) for name in self.parameters}
+        outer = {name: InputOrigin(PARAMETER, name) for name in self.parameters}
         return tuple(self._below(self.spec["root"], outer, ()))
 
     @property
@@ -105,7 +105,7 @@ class Pipeline:
         return tuple(task for task in self.tasks if task.container)
 
     def _below(
-        self, group: Mapping[str, Any], outer: Mapping[str, Origin], parents: tuple[Task, ...]
+        self, group: Mapping[str, Any], outer: Mapping[str, InputOrigin], parents: tuple[Task, ...]
     ) -> Iterator[Task]:
         for name, spec in group["dag"]["tasks"].items():
             task = self._task(name, spec, outer, parents)
@@ -114,14 +114,14 @@ class Pipeline:
                 inner = dict(task.inputs)
                 item = task.iterator.get("itemInput")
                 if item:
-                    inner[item] = Origin(ITEM, task=task.path, depth=task.loops + 1)
+                    inner[item] = InputOrigin(ITEM, task=task.path, depth=task.loops + 1)
                 yield from self._below(task.component, inner, (*parents, task))
 
     def _task(
         self,
         name: str,
         spec: Mapping[str, Any],
-        outer: Mapping[str, Origin],
+        outer: Mapping[str, InputOrigin],
         parents: tuple[Task, ...],
     ) -> Task:
         component = self.spec.get("components", {}).get(spec["componentRef"]["name"], {})
@@ -172,17 +172,17 @@ def read(file: Path) -> Pipeline:
     return pipeline
 
 
-def _origin(value: Mapping[str, Any], outer: Mapping[str, Origin], loops: int) -> Origin:
+def _origin(value: Mapping[str, Any], outer: Mapping[str, InputOrigin], loops: int) -> InputOrigin:
     """Return the origin of an input of a task."""
     constant = value.get("runtimeValue", {})
     if "constant" in constant:
-        return Origin(CONSTANT, constant["constant"])
+        return InputOrigin(CONSTANT, constant["constant"])
     for kind in ("Parameter", "Artifact"):
         output = value.get(f"taskOutput{kind}")
         if output:
             key = output.get("outputParameterKey") or output.get("outputArtifactKey")
-            return Origin(OUTPUT, key, output["producerTask"], loops)
+            return InputOrigin(OUTPUT, key, output["producerTask"], loops)
         group_input = value.get(f"componentInput{kind}")
         if group_input:
-            return outer.get(group_input, Origin(PARAMETER, group_input))
-    return Origin(CONSTANT)
+            return outer.get(group_input, InputOrigin(PARAMETER, group_input))
+    return InputOrigin(CONSTANT)

@@ -13,7 +13,7 @@ from kubeflow.trainer.constants import constants
 from kubeflow_trainer_api import models
 
 from pipelines.conventions import QUEUE_LABEL, RUN_LABEL, SECRETS, SHM_PATH
-from pipelines.trainer.settings import Settings
+from pipelines.trainer.settings import TrainJobSettings
 from ranzcr.errors import ConfigError
 
 MANAGER = "ranzcr/train"  # of our patch of the runtime
@@ -34,7 +34,7 @@ class Owner:
 
 def build(
     name: str,
-    settings: Settings,
+    settings: TrainJobSettings,
     devices: int,
     task: TaskConfig,
     command: Sequence[str],
@@ -114,7 +114,7 @@ def _check_shared(home: Path, task: TaskConfig) -> None:
         )
 
 
-def _metadata(name: str, settings: Settings, owner: Owner) -> Json:
+def _metadata(name: str, settings: TrainJobSettings, owner: Owner) -> Json:
     labels = {"app.kubernetes.io/part-of": "ranzcr"}
     if settings.queue:
         labels[QUEUE_LABEL] = settings.queue
@@ -124,7 +124,7 @@ def _metadata(name: str, settings: Settings, owner: Owner) -> Json:
     return {"name": name, "labels": labels, "ownerReferences": [reference]}
 
 
-def _patch(settings: Settings, task: TaskConfig) -> Json:
+def _patch(settings: TrainJobSettings, task: TaskConfig) -> Json:
     """What of a pod is not Trainer's: where it runs, its volumes, and that it is restricted."""
     volumes, mounts = list(task.volumes or []), list(task.volume_mounts or [])
     if settings.shm:  # KFP passes no emptyDir through

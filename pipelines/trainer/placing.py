@@ -6,7 +6,7 @@ from kfp import dsl
 
 from components import image
 from pipelines.hardware import Hardware
-from pipelines.trainer.settings import VARIABLE, Settings
+from pipelines.trainer.settings import VARIABLE, TrainJobSettings
 
 FIELD = dsl.TaskConfigField
 
@@ -72,7 +72,7 @@ def across_nodes(task: Any, hardware: Hardware) -> None:
     assert task.component_spec.name == ours.name, task.component_spec.name
     task.component_spec = ours
     task.container_spec.command = list(ours.implementation.container.command)
-    settings = Settings(
+    settings = TrainJobSettings(
         nodes=hardware.nodes,
         shm=hardware.shm,
         queue=hardware.queue,

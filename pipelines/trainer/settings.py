@@ -1,4 +1,4 @@
-"""Settings of the nodes that KFP does not pass through."""
+"""TrainJobSettings of the nodes that KFP does not pass through."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pydantic
 VARIABLE = "RANZCR_TRAINJOB"  # an environment variable is not part of the cache key
 
 
-class Settings(pydantic.BaseModel):
+class TrainJobSettings(pydantic.BaseModel):
     """Of one training."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -20,6 +20,6 @@ class Settings(pydantic.BaseModel):
     timeout_seconds: int  # of the training itself, without the wait in the queue
 
 
-def read() -> Settings:
+def read() -> TrainJobSettings:
     """Read them from the environment of the compiled task."""
-    return Settings.model_validate_json(os.environ[VARIABLE])
+    return TrainJobSettings.model_validate_json(os.environ[VARIABLE])

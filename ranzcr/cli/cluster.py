@@ -19,7 +19,7 @@ from ranzcr.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from pipelines.client.connection import Kfp
-    from pipelines.client.submission import Submission
+    from pipelines.client.submission import RunSubmission
 
 Pipeline = Annotated[str, typer.Argument(help="A pipeline's name, or a compiled FILE.yaml.")]
 RunName = Annotated[
@@ -234,7 +234,7 @@ def open_page(run: RunName) -> None:
 
 def _submission(
     pipeline: str, values: dict[str, Any], overrides: Override, options: SubmitOptions
-) -> Submission:
+) -> RunSubmission:
     """Check the arguments of a run; nothing is sent yet."""
     from pipelines import locations, request
     from pipelines.client import package, submission
@@ -250,7 +250,7 @@ def _submission(
         options.others or [],
     )
     experiment = options.experiment or competitions.current().name
-    return submission.Submission(compiled, arguments, experiment, options.plugin)
+    return submission.RunSubmission(compiled, arguments, experiment, options.plugin)
 
 
 def _connect() -> Kfp:

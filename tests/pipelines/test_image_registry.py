@@ -56,33 +56,33 @@ def image(registry: Registry, digest: str = DIGEST) -> str:
 
 
 def test_an_image_is_found_or_missing(registry):
-    assert presence(image(registry)) is Presence.THERE
+    assert presence(image(registry)) is Presence.PRESENT
     assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
 
 
 def test_a_token_that_the_registry_issues_to_everyone_is_used(registry):
     registry.token = "for-anyone"
-    assert presence(image(registry)) is Presence.THERE
+    assert presence(image(registry)) is Presence.PRESENT
     assert presence(image(registry, f"sha256:{'1' * 64}")) is Presence.MISSING
     registry.issues_tokens = False
-    assert presence(image(registry)) is Presence.UNSEEN
+    assert presence(image(registry)) is Presence.UNKNOWN
 
 
 @pytest.mark.parametrize("how", [401, 403, 500, "lost"])
-def test_an_image_is_unseen_if_the_registry_does_not_answer(registry, how):
+def test_an_image_is_unknown_if_the_registry_does_not_answer(registry, how):
     registry.fail("HEAD .*", how, times=9)
-    assert presence(image(registry)) is Presence.UNSEEN
+    assert presence(image(registry)) is Presence.UNKNOWN
 
 
-def test_an_image_is_unseen_if_a_web_server_answers_404(registry):
+def test_an_image_is_unknown_if_a_web_server_answers_404(registry):
     registry.answer = lambda request: Answer(b"<html>", 404, "text/html")
-    assert presence(image(registry)) is Presence.UNSEEN
+    assert presence(image(registry)) is Presence.UNKNOWN
 
 
-def test_an_image_without_a_registry_or_a_digest_is_unseen():
+def test_an_image_without_a_registry_or_a_digest_is_unknown():
     for text in ("ranzcr:latest", f"ranzcr@{DIGEST}", "registry.example.com/ranzcr:0.1"):
         assert parse(text) is None
-        assert presence(text) is Presence.UNSEEN
+        assert presence(text) is Presence.UNKNOWN
 
 
 def test_registries_on_other_hosts_are_reached_over_tls():

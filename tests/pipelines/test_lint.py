@@ -29,10 +29,10 @@ def rule_of(name: str) -> str:
 
 
 @pytest.fixture
-def lint_graph(tmp_path) -> Callable[..., list[lint.Finding]]:
+def lint_graph(tmp_path) -> Callable[..., list[lint.LintFinding]]:
     """Place a pipeline of `broken` on hardware, and lint it."""
 
-    def _lint(graph) -> list[lint.Finding]:
+    def _lint(graph) -> list[lint.LintFinding]:
         path = tmp_path / "pipeline.yaml"
         placed = placement.placed(graph, PROFILE, PROVIDER, golden.IMAGE, "0")
         compiler.Compiler().compile(placed, str(path))

@@ -53,7 +53,7 @@ def test_a_repeated_submission_joins_the_active_run(submit, kfp_server):
     code, out, err = submit()
     assert code == 0
     assert len(kfp_server.runs) == 1
-    assert "the same is under way already, and not started again" in err
+    assert "this run is already active, so it is not started again" in err
     assert kfp_server.runs[0].run_id in out
 
 

@@ -107,7 +107,7 @@ def cluster(tmp_path):
 
 
 @dataclass
-class Task:
+class TrainTask:
     """The task's pod: KFP's executor with the source of the component."""
 
     folder: Path
@@ -142,7 +142,7 @@ class Task:
         return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     def _environment(self) -> dict[str, str]:
-        nodes = settings.Settings(nodes=2, shm=None, queue=None, timeout_seconds=600)
+        nodes = settings.TrainJobSettings(nodes=2, shm=None, queue=None, timeout_seconds=600)
         return {
             "KUBECONFIG": str(self.folder / "kubeconfig"),
             "KFP_POD_NAME": "pod-a",
@@ -183,8 +183,8 @@ def _artifact(kind: str, path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def task(dataset, tmp_path) -> Task:
-    return Task(tmp_path, dataset)
+def task(dataset, tmp_path) -> TrainTask:
+    return TrainTask(tmp_path, dataset)
 
 
 def test_two_nodes_create_one_checkpoint_and_one_run(cluster, task):

@@ -25,11 +25,11 @@ from pipelines.trainer import job as trainjob
 from pipelines.trainer import manifest, node
 from pipelines.trainer.job import TrainingFailed, TrainJob
 from pipelines.trainer.placing import train as across_nodes
-from pipelines.trainer.settings import Settings
+from pipelines.trainer.settings import TrainJobSettings
 from pipelines.trainer.task import _share, _stopped_by_sigterm, _take, _train
 from ranzcr.errors import ClusterError, ConfigError, PipelineError
 
-SETTINGS = Settings(nodes=2, shm="16Gi", queue="gpu", timeout_seconds=3600)
+SETTINGS = TrainJobSettings(nodes=2, shm="16Gi", queue="gpu", timeout_seconds=3600)
 OWNER = manifest.Owner("pod-a", "uid-a")
 JOB = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/ranzcr/trainjobs"
 
@@ -426,7 +426,7 @@ def test_a_profile_with_several_nodes_gives_its_hardware_to_the_job(tmp_path):
     }
     container = pipeline["deploymentSpec"]["executors"]["exec-train"]["container"]
     variables = {item["name"]: item["value"] for item in container["env"]}
-    settings = Settings.model_validate_json(variables["RANZCR_TRAINJOB"])
+    settings = TrainJobSettings.model_validate_json(variables["RANZCR_TRAINJOB"])
     assert (settings.nodes, settings.queue) == (2, "gpu")
     executor = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     assert "podMetadata" not in executor  # the job waits in the queue, not the task
