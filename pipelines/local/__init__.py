@@ -69,14 +69,14 @@ def run(
         (root / folder).mkdir(parents=True, exist_ok=True)
     logs = root / "logs" / time.strftime("%Y%m%d-%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
-    with Display(tasks) as display, open(logs / "kfp.log", "w") as kfp_log:
+    with Display(tasks) as display, open(logs / "kfp.log", "w", buffering=1) as kfp_log:
         runner = Runner(display, logs, parallel, machine, versions)
         with _kfp(root, runner, versions, kfp_log), redirect_stdout(kfp_log), _stopping(runner):
             try:
                 pipeline(**arguments)
-            except RuntimeError:
-                if runner.failure is None:
-                    raise
+            except RuntimeError as error:
+                if runner.failure is None:  # an error of kfp, which only its log describes
+                    raise StageCrash(_error_of_kfp(logs / "kfp.log")) from error
             except KeyboardInterrupt:
                 display.line("stopped; run the same command again to resume from the cache")
                 raise
@@ -84,6 +84,12 @@ def run(
                 versions.save()
         if runner.failure is not None:
             raise runner.failure
+
+
+def _error_of_kfp(log: Path) -> str:
+    """Return the last error that kfp logged, with the name of the log."""
+    errors = [line.strip() for line in log.read_text().splitlines() if "exception" in line]
+    return f"kfp: {errors[-1] if errors else 'the pipeline failed'}; see {log}"
 
 
 @contextmanager
