@@ -25,6 +25,17 @@ SHARED = REPOSITORY.parent / "shared"
 OF_IMAGES = ("test_builders.py", "test_containers.py", "test_images.py")
 
 
+SLOW_FIXTURES = {"migrated", "dataset", "real_data"}  # MLflow's tables, decoded images
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow that use slow fixtures; files of slow tests mark themselves."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each file to one worker, and all files that need container images to the same one.

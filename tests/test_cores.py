@@ -8,6 +8,8 @@ import pytest
 
 from ranzcr.cores import cores, threads
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -18,6 +18,8 @@ from ranzcr.data.dataset import Dataset
 from ranzcr.labels import PATIENT, UID, LabelSchema
 from ranzcr.stages import prepare
 
+pytestmark = pytest.mark.slow
+
 XRAYS = Path(__file__).parents[3] / "shared" / "data" / "cxr-intubation"
 
 

@@ -10,6 +10,8 @@ from ranzcr.data.dataset import Dataset
 from ranzcr.errors import DataError
 from ranzcr.stages import prepare
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def prepared(folder, tmp_path):

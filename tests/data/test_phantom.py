@@ -18,6 +18,8 @@ from ranzcr.errors import ConfigError, OutputError
 from ranzcr.files import hash_folder
 from ranzcr.labels import PATIENT, UID
 
+pytestmark = pytest.mark.slow
+
 LABELS = list(PHANTOM_LABELS.names)
 
 

@@ -10,6 +10,8 @@ from ranzcr.data import twins
 from ranzcr.data.folds import assign_folds
 from ranzcr.labels import PATIENT
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def collections(draw):

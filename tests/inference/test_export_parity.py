@@ -10,6 +10,8 @@ from ranzcr.inference import export
 from ranzcr.inference.predict import predict
 from ranzcr.models.network import Network
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
 
 

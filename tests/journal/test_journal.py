@@ -10,6 +10,8 @@ from ranzcr.journal import rows
 from ranzcr.journal.columns import SHOWN
 from ranzcr.tracking import context
 
+pytestmark = pytest.mark.slow
+
 
 def names(**options):
     return [row["experiment"] for row in rows.select(**options).rows]

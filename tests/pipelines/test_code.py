@@ -14,6 +14,8 @@ from pipelines.local.processes import Processes
 from pipelines.local.versions import Planned, Versions
 from ranzcr import config
 
+pytestmark = pytest.mark.slow
+
 STAGES = sorted({path.stem for path in (code.ROOT / "ranzcr/stages").glob("*.py")} - {"__init__"})
 
 

@@ -8,6 +8,8 @@ from pipelines import launch
 from pipelines.local import containers
 from ranzcr.errors import ConfigError, PipelineError
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"folds": 2, "first": ["smoke_a"], "second": ["smoke_student"]}
 
 

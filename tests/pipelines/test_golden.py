@@ -7,6 +7,8 @@ import difflib
 import golden
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("name", "profile"), golden.CASES)
 def test_the_compiled_pipeline_is_the_golden_one(name, profile):

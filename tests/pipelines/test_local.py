@@ -8,6 +8,8 @@ from pipelines.local.cache import ContentCache
 from pipelines.local.versions import Versions
 from ranzcr.errors import PipelineError
 
+pytestmark = pytest.mark.slow
+
 component = dsl.component(base_image="python-toy", install_kfp_package=False)
 
 

@@ -11,6 +11,8 @@ from plugin_emulator import Plugin
 from pipelines import local
 from ranzcr import config
 
+pytestmark = pytest.mark.slow
+
 component = dsl.component(base_image="python-toy", install_kfp_package=False)
 
 

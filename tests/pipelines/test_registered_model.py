@@ -14,6 +14,8 @@ from pipelines import launch
 from ranzcr.errors import PipelineError
 from ranzcr.registry import ledger, registry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stderr(capfd):

@@ -16,6 +16,8 @@ import pandas as pd
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     *("--set", "data.image_size=64", "--set", "training.recipe.train.epochs=1"),
     *("--set", "training.recipe.train.warmup_epochs=0"),

@@ -17,6 +17,8 @@ from pipelines.lint import tree
 from ranzcr import config, errors, home, progress
 from ranzcr.stages import blend, evaluate, export, predict, prepare, pseudo, train
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *("data.image_size=48", "training.recipe.train.epochs=1"),
     "training.recipe.train.warmup_epochs=0",

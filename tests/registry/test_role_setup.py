@@ -9,6 +9,8 @@ import pytest
 from ranzcr.errors import ConfigError, TrackingError
 from ranzcr.registry import role_setup, roles
 
+pytestmark = pytest.mark.slow
+
 SECRET = "correct horse battery"
 
 

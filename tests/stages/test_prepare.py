@@ -20,6 +20,8 @@ from ranzcr.errors import ConfigError, DataError, OutputError
 from ranzcr.labels import PATIENT, UID
 from ranzcr.stages import ingest, prepare
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(competition, tmp_path) -> Path:

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from ranzcr.tracking import server
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 60
 FOLD = f"""

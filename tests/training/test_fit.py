@@ -9,6 +9,8 @@ from ranzcr.ensemble.auc import macro_auc
 from ranzcr.errors import ConfigError, DataError, RanzcrError
 from ranzcr.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 TRAIN = Phase(name="train", epochs=3, lr=3e-3)
 
 

@@ -10,6 +10,8 @@ import pytest
 from ranzcr import config
 from ranzcr.training.fit import fit
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("python", "yaml")
 PAGE = Path(__file__).parents[2] / "docs/experiments.md"
 
