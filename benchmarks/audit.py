@@ -1,4 +1,4 @@
-"""How alike X-rays of different patients are, how alike a copy stays, and what the audit costs.
+"""Similarity of X-rays of different patients and of copies, and the cost of the audit.
 
     python benchmarks/audit.py [COMPETITION_DIR ...]
 

@@ -1,4 +1,4 @@
-"""What one training image costs by each recipe, from the image cache, on one core.
+"""Cost of one training image by each recipe, from the image cache, on one core.
 
     python benchmarks/augmentation.py
 

@@ -1,4 +1,4 @@
-"""What preparing costs, and what reduced JPEG decoding would save and lose.
+"""Cost of preparing, and what reduced JPEG decoding would save and lose.
 
     python benchmarks/prepare.py [COMPETITION_DIR]
 
@@ -78,7 +78,7 @@ def reduced(jpeg: bytes, size: int, flag: int) -> np.ndarray:
 
 
 def timed(decoder: Callable[[bytes], np.ndarray], jpegs: list[bytes]) -> tuple[np.ndarray, float]:
-    """What comes out, as float, and seconds per image."""
+    """Return the images as float, and the seconds per image."""
     start = time.perf_counter()
     squares = [decoder(jpeg) for jpeg in jpegs]
     return np.asarray(squares, float), (time.perf_counter() - start) / len(jpegs)

@@ -37,9 +37,9 @@ def competition(
         image_size: pixels per side of the image cache.
         folds: patient-grouped folds.
         seed: of the folds.
-        skip_bad: go on without unreadable images.
+        skip_bad: continue without unreadable images.
         blend_method: weights, mean or subset.
-        gates: what the gates ask for, as JSON; the packaged ones where empty.
+        gates: settings of the gates, as JSON; if empty, the packaged ones.
         devices: GPUs of each training.
     """
     folder, data = data_of(

@@ -1,4 +1,4 @@
-"""images -> folds -> first-stage experiments in the journal, and the soft labels they give."""
+"""images -> folds -> first-stage experiments in the journal -> soft labels."""
 
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ def first_stage(
         image_size: pixels per side of the image cache.
         folds: patient-grouped folds.
         seed: of the folds.
-        skip_bad: go on without unreadable images.
+        skip_bad: continue without unreadable images.
         devices: GPUs of each training.
     """
     _, data = data_of(

@@ -1,4 +1,4 @@
-"""Where the tasks of a run read their data: on this machine, or on a cluster."""
+"""Locations of the data that tasks read: on this machine, or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""today's data and the champion -> checked, compared with what it learned from, scored again."""
+"""new data and the champion -> data checks, drift since its training, its present score."""
 
 from kfp import dsl
 
@@ -15,14 +15,14 @@ def nightly(
     skip_bad: bool = False,
     version: str = "champion",
 ) -> None:
-    """Check the data, look for drift of labels and grey values, score the model on today's labels.
+    """Check the data, look for drift of labels and grey values, score the model on these labels.
 
     Args:
         source: a folder, s3://bucket/prefix or kaggle:COMPETITION.
         code: the code's version; with the digests it makes the cache key.
         folds: patient-grouped folds.
         seed: of the folds.
-        skip_bad: go on without unreadable images.
+        skip_bad: continue without unreadable images.
         version: of the candidates; or champion, or challenger.
     """
     model = fetched(version)

@@ -1,4 +1,4 @@
-"""a registered candidate -> judged anew beside the champion of today -> champion."""
+"""a registered candidate -> judged again next to the present champion -> champion."""
 
 from kfp import dsl
 
@@ -19,7 +19,7 @@ def promote(
     skip_bad: bool = False,
     gates: str = "",
 ) -> None:
-    """Judge a candidate on the data that it learned from, and promote it where it passes.
+    """Judge a candidate on the data that it learned from, and promote it if it passes.
 
     Args:
         source: a folder, s3://bucket/prefix or kaggle:COMPETITION.
@@ -30,7 +30,7 @@ def promote(
         folds: as when it was trained.
         seed: as when it was trained.
         skip_bad: as when it was trained.
-        gates: what the gates ask for, as JSON; the packaged ones where empty.
+        gates: settings of the gates, as JSON; if empty, the packaged ones.
     """
     model = fetched(version)
     _, data = data_of(

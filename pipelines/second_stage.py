@@ -1,4 +1,4 @@
-"""a data set and soft labels that are there already -> second-stage experiments in the journal."""
+"""an existing data set and soft labels -> second-stage experiments in the journal."""
 
 from kfp import dsl
 

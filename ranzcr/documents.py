@@ -202,7 +202,7 @@ class Ensemble(Document):
 
 
 class Parity(Document):
-    """How far exported models are from torch."""
+    """Difference of the exported models from torch."""
 
     FILE: ClassVar[str] = "parity.json"
     STAGE: ClassVar[str] = "export"

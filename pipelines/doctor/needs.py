@@ -1,4 +1,4 @@
-"""What the runs of a profile need from a cluster."""
+"""The needs of a profile's runs: what a cluster must have."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class Needs:
 
     @property
     def trainer(self) -> bool:
-        """Whether a training uses several nodes, as a TrainJob."""
-        return any(each.nodes > 1 for each in self.hardware)
+        """Return whether a training uses several nodes, as a TrainJob."""
+        return any(hardware.nodes > 1 for hardware in self.hardware)

@@ -125,7 +125,7 @@ def _metadata(name: str, settings: TrainJobSettings, owner: Owner) -> Json:
 
 
 def _patch(settings: TrainJobSettings, task: TaskConfig) -> Json:
-    """What of a pod is not Trainer's: where it runs, its volumes, and that it is restricted."""
+    """Return the parts of a pod that Trainer does not set: nodes, volumes, security."""
     volumes, mounts = list(task.volumes or []), list(task.volume_mounts or [])
     if settings.shm:  # KFP passes no emptyDir through
         memory = {"medium": "Memory", "sizeLimit": settings.shm}

@@ -1,4 +1,4 @@
-"""The body of a phantom: landmarks of one patient, its soft picture, and how one film views it.
+"""The body of a phantom: landmarks of one patient, its soft picture, and the view of one film.
 
 Coordinates are centimetres on the patient: x to the right of the picture (the patient's left), y
 down, (0, 0) in the middle of a film without shift. A film is `FILM_CM` wide and high. Brightness is
@@ -43,7 +43,7 @@ class Anatomy:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Anatomy:
-        """A patient drawn at random."""
+        """Draw a patient at random."""
         carina = np.array([rng.uniform(-0.5, 0.5), rng.uniform(-6.6, -4.8)])
         cavoatrial = moved(carina, -rng.uniform(2.4, 3.0), rng.uniform(3.8, 4.6))
         right_dome = rng.uniform(5.0, 7.2)
@@ -70,7 +70,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class View:
-    """How one film sees the patient: turned, zoomed and shifted, on `size` x `size` pixels."""
+    """The view of one film: the patient rotated, zoomed and shifted, on `size` x `size` pixels."""
 
     degrees: float
     zoom: float
@@ -79,7 +79,7 @@ class View:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, size: int) -> View:
-        """A film as radiographers take them: nearly straight, nearly centred."""
+        """Draw a film as radiographers take them: nearly straight, nearly centred."""
         shift = (rng.uniform(-1.2, 1.2), rng.uniform(-1.0, 1.0))
         return cls(rng.uniform(-4, 4), rng.uniform(0.93, 1.05), shift, size)
 
@@ -100,7 +100,7 @@ class View:
         return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
     def inside(self, points: np.ndarray, margin_cm: float = 0.0) -> np.ndarray:
-        """(n,) bool: which points lie on the film, or at most `margin_cm` beyond its edge."""
+        """Return (n,) bool: points on the film, or at most `margin_cm` beyond its edge."""
         margin = margin_cm * self.pixels_per_cm
         pixels = self.to_pixels(points)
         inside: np.ndarray = np.all((pixels >= -margin) & (pixels <= self.size + margin), axis=1)
@@ -150,7 +150,7 @@ def lengths(curve: np.ndarray) -> np.ndarray:
 
 
 def resample(curve: np.ndarray, step: float) -> np.ndarray:
-    """The same polyline with points evenly `step` cm apart, or slightly less; the ends stay."""
+    """Return the polyline with points evenly `step` cm apart, or slightly less; the ends stay."""
     along = lengths(curve)
     places = np.linspace(0, along[-1], max(2, int(np.ceil(along[-1] / step)) + 1))
     return np.column_stack([np.interp(places, along, curve[:, axis]) for axis in (0, 1)])
@@ -229,7 +229,7 @@ def paint(body: Anatomy) -> np.ndarray:
 
 
 def project(art: np.ndarray, view: View) -> np.ndarray:
-    """What a film sees of `paint`'s picture: (size, size) float32 density."""
+    """Return the view of `paint`'s picture on a film: (size, size) float32 density."""
     to_art = np.array([[_ART_PX / _ART_CM, 0, _ART_PX / 2], [0, _ART_PX / _ART_CM, _ART_PX / 2]])
     matrix = np.vstack([view.matrix(), [0, 0, 1]]) @ np.linalg.inv(np.vstack([to_art, [0, 0, 1]]))
     small = _ART_PX // max(1, round(_ART_PX / 1.5 / view.size))
@@ -253,7 +253,7 @@ def _torso(body: Anatomy) -> np.ndarray:
 
 
 def _lung(body: Anatomy, side: int) -> np.ndarray:
-    """Outline of one lung; the heart lies before it and is painted over."""
+    """Outline of one lung; the heart is painted over it."""
     dome = body.domes_y[0 if side < 0 else 1]
     top, wide, carina_y = body.apex_y, body.half_width, body.carina[1]
     half = [(2.5, top + 2.2), (4.6, top), (7.9, top + 1.5), (10.6, top + 5.0)]

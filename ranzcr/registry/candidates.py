@@ -109,7 +109,7 @@ class CandidateVersion:
 
     @property
     def people(self) -> set[str]:
-        """Who registered it, judged it last or requested its promotion, and so may not approve."""
+        """People who registered, last judged or requested it, and so may not approve it."""
         requested_by = self.request.who if self.request else ""
         return {self.registered_by, self.judgement.get("judged_by", ""), requested_by} - {""}
 

@@ -61,7 +61,7 @@ class Incumbent(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """What a gate may look at: the candidate's measurements, the champion, the labels."""
+    """The input of a gate: the candidate's measurements, the champion, the labels."""
 
     candidate: Measurements
     champion: Incumbent | None

@@ -27,7 +27,7 @@ _RESTORE = "restore the registry from a backup"
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, and what was found."""
+    """The extent of a verification and its problems."""
 
     entries: int  # lines of the ledger
     head: str  # hash of the last line, "" for none

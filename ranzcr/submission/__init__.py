@@ -1,1 +1,1 @@
-"""What goes to the competition: a checked submission.csv and the offline bundle that makes it."""
+"""Output for the competition: a checked submission.csv and the offline bundle that makes it."""

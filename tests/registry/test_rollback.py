@@ -22,7 +22,7 @@ def promote(*versions):
 
 
 def in_use(journal):
-    """Which candidate the champion is a copy of."""
+    """Return the candidate that the champion is a copy of."""
     version = journal.get_model_version_by_alias(registry.PRODUCTION, registry.CHAMPION)
     return ledger.parse(version.tags[ledger.TAG]).candidate_version
 

@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(made_up, tiny
 
 @pytest.mark.parametrize("epochs", [2, 3, 4, 6])
 def test_a_killed_run_ends_as_one_that_was_not(made_up, tiny, tmp_path, epochs):
-    """Killed amid an epoch: of the first phase, of its last, and of the second phase's first and
+    """Kill it within an epoch: in the first phase, its last epoch, and the second phase's first and
     last. Early stopping, averaged weights, dropout and accumulation all have state to keep."""
     cooldown = Phase(name="cooldown", epochs=3, lr=1e-3, schedule="constant")
     experiment = tiny(

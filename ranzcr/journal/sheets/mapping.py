@@ -1,4 +1,4 @@
-"""Which column of a table is which in the journal: known by its name, or set in YAML."""
+"""Mapping of a table's columns to the journal's: known by name, or set in YAML."""
 
 from __future__ import annotations
 
