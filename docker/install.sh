@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh WHAT...: pip installs WHAT into /opt/venv, in the versions of requirements.lock.
-# Runs in a stage that is thrown away: pip itself stays there, in /opt/pip.
+# install.sh PACKAGE...: install packages into /opt/venv, with the versions of requirements.lock.
+# Run it in a build stage that is discarded; pip stays there, in /opt/pip.
 set -eu
 if [ -s /run/secrets/ca ]; then
     export PIP_CERT=/run/secrets/ca

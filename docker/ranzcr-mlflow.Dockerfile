@@ -1,5 +1,5 @@
-# MLflow's server: the journal and the registry. Its databases, its store and its users come from
-# the environment and the command line. BASE and BUILDER as for the image ranzcr.
+# MLflow's server: the journal and the registry. The environment and the command line set its
+# databases, artifact store and users. For BASE and BUILDER see ranzcr.Dockerfile.
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=${BASE}
 
@@ -12,13 +12,13 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     sh install.sh 'mlflow[auth]' boto3 prometheus-flask-exporter psycopg2-binary
 
 FROM ${BASE}
-# The official image brings a pip along.
+# The official Python image contains pip; remove it.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
     && install --directory --owner 10001 --group 10001 /srv \
     && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
-# Job execution would start eight processes more, which nothing of ours needs.
+# Job execution would start eight more processes, which we do not need.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -31,7 +31,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /srv
 EXPOSE 5000
-# Not one of BASE.
+# Clear the entry point of BASE.
 ENTRYPOINT []
 CMD ["mlflow", "server"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \

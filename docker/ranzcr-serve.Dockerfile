@@ -1,6 +1,6 @@
 # Predictions of a registered model on a CPU: MLflow's scoring server, POST /invocations, GET /ping.
-# The model brings its own code; here are the packages that it runs on, and no torch.
-# BASE and BUILDER as for the image ranzcr.
+# The model contains its own code; this image has the packages that it needs, without torch.
+# For BASE and BUILDER see ranzcr.Dockerfile.
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=${BASE}
 
@@ -13,7 +13,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     sh install.sh mlflow-skinny joblib numpy onnxruntime opencv-python-headless pandas
 
 FROM ${BASE}
-# The official image brings a pip along.
+# The official Python image contains pip; remove it.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
     && install --directory --owner 10001 --group 10001 /srv \
@@ -31,7 +31,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /srv
 EXPOSE 8080
-# Not one of BASE.
+# Clear the entry point of BASE.
 ENTRYPOINT []
 CMD ["python", "/opt/serve.py"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \

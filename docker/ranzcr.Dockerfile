@@ -1,10 +1,11 @@
-# Training and every component of the pipelines, on a GPU or without.
-# BASE needs python3 (3.11 or newer) and CA certificates, BUILDER also venv and the same python3.
-# For a GPU no CUDA base is needed where torch comes from PyPI: its wheels bring CUDA along.
+# Training and every component of the pipelines, with or without a GPU.
+# BASE needs python3 (3.11 or newer) and CA certificates, BUILDER also needs venv
+# and the same python3.
+# GPUs need no CUDA base if torch comes from PyPI: its wheels contain CUDA.
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=${BASE}
 
-# Apart, for what else pyproject.toml says shall install nothing anew.
+# A stage of its own, so that other edits of pyproject.toml do not reinstall the packages.
 FROM ${BUILDER} AS dependencies
 WORKDIR /src
 COPY pyproject.toml ./
@@ -19,8 +20,8 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=cache,target=/root/.cache/pip \
     sh install.sh --requirement dependencies.txt
 
-# The code apart from the packages: its layer is small, and is all that a commit changes.
-# What makes a wheel of it is in the venv, since torch needs setuptools.
+# The code has its own small layer, the only one that a commit changes.
+# setuptools, which builds the wheel, is in the venv because torch needs it.
 FROM packages AS code
 COPY LICENSE README.md pyproject.toml ./
 COPY ranzcr ranzcr
@@ -30,15 +31,15 @@ RUN /opt/pip/bin/pip --disable-pip-version-check --python /opt/venv/bin/python \
     install --no-deps --no-build-isolation --target /opt/ranzcr .
 
 FROM ${BASE}
-# The official image brings a pip along.
+# The official Python image contains pip; remove it.
 RUN groupadd --gid 10001 ranzcr \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --no-log-init ranzcr \
     && install --directory --owner 10001 --group 10001 /srv \
     && { python3 -m pip uninstall --yes pip setuptools wheel 2> /dev/null || true; }
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=code /opt/ranzcr /opt/ranzcr
-# A GPU is seen by who asks for it: NVIDIA_VISIBLE_DEVICES is not set.
-# HOME: the root file system may be read-only, and the user any. USER: where it has no name.
+# NVIDIA_VISIBLE_DEVICES is not set, so a container sees only the GPUs that it requests.
+# HOME is writable even with a read-only root file system; USER is for user ids without a name.
 ENV PATH=/opt/ranzcr/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/ranzcr \
     PYTHONUNBUFFERED=1 \
@@ -50,7 +51,7 @@ ENV PATH=/opt/ranzcr/bin:/opt/venv/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 WORKDIR /srv
-# Not one of BASE.
+# Clear the entry point of BASE.
 ENTRYPOINT []
 CMD ["ranzcr", "--help"]
 ARG BASE
