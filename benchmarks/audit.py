@@ -2,7 +2,8 @@
 
     python benchmarks/audit.py [COMPETITION_DIR ...]
 
-The first two say where `ranzcr.data.twins.LIKENESS` may stand; given nothing, on phantoms.
+The similarities bound the threshold `ranzcr.data.twins.LIKENESS`. Without a folder, the audit uses
+phantoms.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        given = [Path(folder) for folder in sys.argv[1:]]
-        made = Path(scratch) / "phantoms"
-        for folder in given or [phantom.write_competition(made, studies=1000, size=128)]:
+        folders = [Path(argument) for argument in sys.argv[1:]]
+        phantoms = Path(scratch) / "phantoms"
+        for folder in folders or [phantom.write_competition(phantoms, studies=1000, size=128)]:
             report_likeness(folder)
     report_cost(30_000)
 

@@ -31,8 +31,8 @@ REDUCED = {
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        given = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-        folder = given or phantom.write_competition(Path(scratch) / "phantoms", studies=200)
+        argument = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        folder = argument or phantom.write_competition(Path(scratch) / "phantoms", studies=200)
         time_prepare(folder, Path(scratch) / "prepared")
         compare_decoding(sorted((folder / "train").iterdir())[:8])
 

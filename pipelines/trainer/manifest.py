@@ -79,30 +79,30 @@ def build(
 
 
 def environment(passed: Sequence[Json], own: Mapping[str, str], home: Path) -> list[Json]:
-    """Variables of the nodes: what KFP passed through, and what only the task's own pod knows.
+    """Return the environment variables of the nodes, from the TrainJob's task and its pod.
 
-    A credential goes on as a reference to its secret alone. A field of the task's pod, such as the
-    run's id, is no field of the nodes' pods, so its value goes on. What is empty does not: until
-    version 0.19.3 Kueue writes a job back without it, and Trainer forbids that as a change.
+    Credentials are passed only as references to their secret. A field of the task's pod, such as
+    the run's id, is not a field of the nodes' pods, so its value is passed. Empty values are left
+    out: before version 0.19.3 Kueue removes them from the job, and Trainer forbids this change.
     """
-    found: dict[str, Json] = {}
-    known = list(_HANDED_ON)
+    variables: dict[str, Json] = {}
+    by_value = list(_HANDED_ON)
     for variable in passed:
         name = variable["name"]
         if "fieldRef" in variable.get("valueFrom", {}):
-            known.append(name)
+            by_value.append(name)
         elif name not in _CREDENTIALS or "valueFrom" in variable:
-            found[name] = variable
+            variables[name] = variable
     bare = [name for name in _CREDENTIALS if name in own]
-    if bare and not any(name in found for name in _CREDENTIALS):
+    if bare and not any(name in variables for name in _CREDENTIALS):
         raise ConfigError(
             f"{bare[0]} is not from a secret, and nodes get no password in clear; "
             "name ranzcr-mlflow: [train] under the profile's secrets"
         )
-    for name in known:
+    for name in by_value:
         if own.get(name):
-            found[name] = {"name": name, "value": own[name]}
-    return [*found.values(), {"name": "RANZCR_HOME", "value": str(home)}]
+            variables[name] = {"name": name, "value": own[name]}
+    return [*variables.values(), {"name": "RANZCR_HOME", "value": str(home)}]
 
 
 def _check_shared(home: Path, task: TaskConfig) -> None:

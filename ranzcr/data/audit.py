@@ -1,11 +1,11 @@
 """Look for leaks in a prepared data set: what a fold is scored on must not be in its training.
 
 A model of fold k trains on the train studies of the other folds and, with soft labels, on every
-test and external study. So those that are not train count as one more fold that all models train
+test and external study. So test and external studies count as one more fold that all models train
 on, and a leak is a patient or an image that occurs in two folds.
 
-`prepare` deals patients who share a train X-ray into one fold (see ranzcr.data.twins), so twins of
-train images are found here where they are test or external.
+`prepare` puts patients who share a train X-ray into one fold (see ranzcr.data.twins), so the audit
+finds twins of train images only among test and external images.
 """
 
 from __future__ import annotations

@@ -61,28 +61,28 @@ def fetch_images(source: str, out: Path) -> None:
         raise DataError(f"{source}: no .jpg or .png image in it")
 
 
-def add_external(given: str, out: Path) -> None:
+def add_external(argument: str, out: Path) -> None:
     """Put a folder of unlabelled images into `out`/external/<name>/.
 
     Args:
-        given: "path" or "name=path". The patients of its images are read from path/patients.csv
+        argument: "path" or "name=path". The patients of its images are read from path/patients.csv
             or path.csv (StudyInstanceUID, PatientID), if there is one.
 
     Raises DataError if the folder does not exist or has no image.
     """
-    name, equals, path = given.partition("=")
-    folder = Path(path if equals else given)
+    name, equals, path = argument.partition("=")
+    folder = Path(path if equals else argument)
     name = name if equals else folder.resolve().name
     target = out / "external" / name
     if not name or Path(name).name != name:
-        raise DataError(f"external {given}: {name!r} is not a name; give name=path")
+        raise DataError(f"external {argument}: {name!r} is not a name; give name=path")
     if target.exists():
-        raise DataError(f"external {given}: there is already one named {name}; give name=path")
+        raise DataError(f"external {argument}: there is already one named {name}; give name=path")
     if not folder.is_dir():
-        raise DataError(f"external {given}: no such folder; give a folder of images")
+        raise DataError(f"external {argument}: no such folder; give a folder of images")
     images = [file for file in sorted(folder.rglob("*")) if is_image(file.name)]
     if not images:
-        raise DataError(f"external {given}: no .jpg or .png image in it")
+        raise DataError(f"external {argument}: no .jpg or .png image in it")
     _place_all([(file, target / file.name) for file in images], f"Copying {name}")
     for table in (folder / "patients.csv", folder.with_name(f"{folder.name}.csv")):
         if table.is_file():

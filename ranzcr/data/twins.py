@@ -11,8 +11,8 @@ Measured on 116 real X-rays and 2,000 phantoms (benchmarks/audit.py):
     a real X-ray and itself with gamma 0.7 or 1.5                                         from 0.95
 
 LIKENESS is between them. Two phantoms of one patient share their anatomy and reach 0.97, so twins
-are looked for between groups (patients, folds) alone. Not found: an X-ray that was cropped (2 %
-leave 0.38), turned, mirrored, or equalised locally (0.91).
+are searched only between groups (patients, folds). Twins that are cropped (2 % leaves 0.38),
+rotated, mirrored, or equalised locally (0.91) are not found.
 """
 
 from __future__ import annotations
