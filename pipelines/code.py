@@ -1,4 +1,4 @@
-"""The code that decides the result of a stage: the part of its cache key that is no parameter.
+"""The code that decides the result of a stage: the part of its cache key besides the parameters.
 
 It is every source file that `components/<stage>.py` and `ranzcr/stages/<stage>.py` reach through
 imports, the data files that these sources name, and the versions of the packages they import.
@@ -20,7 +20,7 @@ from ranzcr.files import hash_file, hash_json
 ROOT = Path(ranzcr.__file__).parent.parent
 # Modules that cannot change a result; tests/pipelines/test_code.py proves it of each.
 WITHOUT_EFFECT = (
-    "ranzcr/errors.py",  # the text of what stops a stage
+    "ranzcr/errors.py",  # the text of error messages
     "ranzcr/home.py",  # where files are kept
     "ranzcr/progress.py",  # lines on stderr
     "ranzcr/tracking/",  # the record of what a stage did
@@ -32,7 +32,7 @@ Code = dict[str, str]  # path of a file, or name of a package -> its hash, or it
 
 
 def of_stage(stage: str, extensions: Iterable[Path] = (), root: Path = ROOT) -> Code:
-    """Return the files and packages that decide what a stage makes.
+    """Return the files and packages that decide the result of a stage.
 
     Args:
         extensions: source files that the stage loads by name, such as a user's own head.
@@ -99,7 +99,7 @@ def _name(path: Path, roots: dict[str, Path]) -> str:
 
 @cache
 def _references(source: bytes) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the modules that a source imports, and its texts that can be names of files."""
+    """Return the modules that a source imports, and its strings that can be file names."""
     modules: set[str] = set()
     texts: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -122,7 +122,7 @@ def _sources(module: str, root: Path) -> Iterator[Path]:
 
 
 def _data(source: Path, texts: Iterable[str]) -> Iterator[Path]:
-    """Yield the data files beside a source that it names, and those of folders that it names."""
+    """Yield data files beside a source that it names, and all files of folders that it names."""
     for path in (source.with_name(text) for text in texts):
         if path.is_file() and path.suffix != ".py":
             yield path
@@ -132,7 +132,7 @@ def _data(source: Path, texts: Iterable[str]) -> Iterator[Path]:
 
 @cache
 def _versions(module: str) -> Code:
-    """Return the versions of the packages that a module of other people comes from."""
+    """Return the versions of the packages that contain a third-party module."""
     return {name: metadata.version(name) for name in _distributions().get(module, ())}
 
 

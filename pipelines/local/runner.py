@@ -72,7 +72,7 @@ class Runner:
         environment = self.machine.environment()
         if task.name.stage in _PARALLEL_STAGES:
             environment.setdefault("OMP_NUM_THREADS", self._threads)
-        # The journal keeps apart what different code has made.
+        # The journal keeps results of different code apart.
         code = self._versions.of_task(task.name.stage, task.name.experiment)
         return {**environment, "PYTHONUNBUFFERED": "1", "RANZCR_CODE": code}
 

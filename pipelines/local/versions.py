@@ -22,7 +22,7 @@ class Planned:
     stage: str
     experiment: str = ""
     count: int = 1
-    cached: bool = True  # else they look at files or at the registry, and run each time
+    cached: bool = True  # if False, they read files or the registry, and run each time
 
     def __str__(self) -> str:
         name = f"{self.stage} {self.experiment}".strip()
@@ -30,12 +30,12 @@ class Planned:
 
 
 class Versions:
-    """The versions of the code that the tasks of a run use.
+    """Versions of the code of the tasks of a run.
 
     Args:
-        code_of: returns the code of a stage and an experiment, "" if a task is of no single one.
+        code_of: returns the code of a stage and an experiment ("" if a task has no single one).
         settings: experiment -> hash of its settings.
-        record: a file in which finished tasks are kept; a missing one is the first run's.
+        record: the file that records finished tasks; it is missing before the first run.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Versions:
         }
 
     def _reason(self, tasks: Planned) -> str:
-        """Return why tasks are done, or "" if their results can be in the cache."""
+        """Return why tasks are redone, or "" if the cache can have their results."""
         finished = self._record.get(f"{tasks.stage} {tasks.experiment}")
         if finished is None:
             return "not done before"
