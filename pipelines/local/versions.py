@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -44,12 +45,19 @@ class Versions:
         settings: Mapping[str, str] | None = None,
         record: Path | None = None,
     ) -> None:
-        self._code = cache(code_of)
+        self._code_of = cache(code_of)
+        # kfp runs the tasks of a loop in threads, and Python 3.11 cannot parse source in two
+        # threads at once (python/cpython#106905).
+        self._parsing = threading.Lock()
         self._settings = settings or {}
         self._file = record
         self._record: dict[str, Any] = {}
         if record is not None and record.is_file():
             self._record = json.loads(record.read_text(encoding="utf-8"))
+
+    def _code(self, stage: str, experiment: str) -> Code:
+        with self._parsing:
+            return self._code_of(stage, experiment)
 
     def of_task(self, stage: str, experiment: str = "") -> str:
         """Return the version of the code of a task."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -272,3 +275,17 @@ def test_a_run_reports_what_it_redoes_before_it_starts(competition, monkeypatch,
         ),
         "17 tasks",
     ]
+
+
+def test_the_tasks_of_a_loop_read_their_code_one_after_the_other():
+    reading = threading.Lock()
+
+    def code_of(stage: str, experiment: str) -> code.Code:
+        assert reading.acquire(blocking=False), "another thread is reading code"
+        time.sleep(0.01)
+        reading.release()
+        return {"losses.py": experiment}
+
+    versions = Versions(code_of)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda fold: versions.of_task("train", f"smoke_{fold}"), range(8)))
