@@ -8,7 +8,7 @@ from components.pseudo import pseudo
 from pipelines.parts import data_of, trained_on
 
 
-class Outputs(NamedTuple):
+class FirstStageOutputs(NamedTuple):
     """The inputs of second-stage."""
 
     dataset: dsl.Dataset
@@ -26,7 +26,7 @@ def first_stage(
     seed: int = 0,
     skip_bad: bool = False,
     devices: int = 1,
-) -> Outputs:
+) -> FirstStageOutputs:
     """Train and score experiments that learn from hard labels.
 
     Args:
@@ -45,4 +45,4 @@ def first_stage(
     )
     loop, _ = trained_on(data, first, "first-stage", code, devices)
     soft_labels = pseudo(code=code, **loop.predictions(), **data)
-    return Outputs(data["dataset"], soft_labels.outputs["soft_labels"])
+    return FirstStageOutputs(data["dataset"], soft_labels.outputs["soft_labels"])

@@ -168,7 +168,7 @@ def _planned(spec: tree.Pipeline, experiments: Sequence[str], folds: int) -> Ite
     from pipelines.local.tasks import stage_of
     from pipelines.local.versions import Planned
 
-    def siblings(task: tree.Task) -> list[str]:
+    def siblings(task: tree.LintTask) -> list[str]:
         group = task.path.removesuffix(task.name)
         return [group + name for name in task.spec.get("dependentTasks", ())]
 

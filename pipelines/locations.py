@@ -43,7 +43,7 @@ class ThisMachine:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class RemoteCluster:
     """A cluster, which cannot read folders of this machine and whose data cannot be checked.
 
     `report` gets a line if a folder exists on this machine too.

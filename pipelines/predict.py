@@ -9,14 +9,14 @@ from components.predict import predict as predict_stage
 from pipelines.parts import fetched
 
 
-class Outputs(NamedTuple):
+class PredictOutputs(NamedTuple):
     """A folder with submission.csv."""
 
     predictions: dsl.Dataset
 
 
 @dsl.pipeline(name="predict", description=__doc__)
-def predict(images: str, code: str, version: str = "champion") -> Outputs:
+def predict(images: str, code: str, version: str = "champion") -> PredictOutputs:
     """Predict each image of a folder.
 
     Args:
@@ -33,4 +33,4 @@ def predict(images: str, code: str, version: str = "champion") -> Outputs:
         dataset_digest=ingested.outputs["Output"],
         code=code,
     )
-    return Outputs(predicted.outputs["predictions"])
+    return PredictOutputs(predicted.outputs["predictions"])

@@ -147,7 +147,7 @@ class Evaluation(RootModel[dict[str, ExperimentScores]], Document):
     STAGE: ClassVar[str] = "evaluate"
 
 
-class Profile(_Frozen):
+class DatasetProfile(_Frozen):
     """A data set's train studies, as far as drift is measured."""
 
     studies: int
@@ -167,7 +167,7 @@ class Blend(Scores, Document):
     member_cv: dict[str, Number] = {}  # macro AUC of each member
     dataset_digest: str
     digest: str  # of the scores, the weights and the predictions
-    profile: Profile | None = None  # of the data set
+    profile: DatasetProfile | None = None  # of the data set
     run_id: Text = None  # of MLflow
 
     @property

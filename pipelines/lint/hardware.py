@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.conventions import QUEUE_LABEL, SHM_PATH
-from pipelines.lint.tree import Pipeline, Problem, Task
+from pipelines.lint.tree import LintTask, Pipeline, Problem
 from pipelines.trainer.settings import VARIABLE, TrainJobSettings
 
 _NEEDED = {  # as KFP's compiler calls them
@@ -90,16 +90,16 @@ RULES = (
 )
 
 
-def _resources(task: Task) -> dict[str, Any]:
+def _resources(task: LintTask) -> dict[str, Any]:
     return task.container.get("resources", {})
 
 
-def _timeout(task: Task) -> int:
+def _timeout(task: LintTask) -> int:
     """Return the time limit in seconds; 0 if there is none."""
     return int(task.platform.get("activeDeadlineSeconds", 0))
 
 
-def _queue(task: Task) -> str | None:
+def _queue(task: LintTask) -> str | None:
     """Return the queue of the pod, or of the TrainJob that gets its hardware."""
     variables = {item["name"]: item.get("value") for item in task.container.get("env", ())}
     if VARIABLE in variables:
@@ -107,7 +107,7 @@ def _queue(task: Task) -> str | None:
     return task.platform.get("podMetadata", {}).get("labels", {}).get(QUEUE_LABEL)
 
 
-def _with_gpu(pipeline: Pipeline) -> Iterator[Task]:
+def _with_gpu(pipeline: Pipeline) -> Iterator[LintTask]:
     for task in pipeline.pods:
         accelerator = _resources(task).get("accelerator", {})
         if accelerator.get("resourceCount") or accelerator.get("count"):

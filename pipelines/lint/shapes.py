@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.lint.tree import ITEM, OUTPUT, PARAMETER, Pipeline, Problem, Task
+from pipelines.lint.tree import ITEM, OUTPUT, PARAMETER, LintTask, Pipeline, Problem
 
 _KEYS = {"name", "value", "full_name", "task_name", "channel_type", "pattern"}  # kfp's own
 _COMPARED = re.compile(r"inputs\.parameter_values\['([^']+)'\]\s*(?:[=!<>]=?)\s*('?)([^'\s)]*)")
@@ -194,7 +194,7 @@ RULES = (
 )
 
 
-def _compared(pipeline: Pipeline) -> Iterator[tuple[Task, Any, str, str]]:
+def _compared(pipeline: Pipeline) -> Iterator[tuple[LintTask, Any, str, str]]:
     """Yield the comparisons of conditions: task, origin of the left side, quote, right side."""
     for task in pipeline.tasks:
         for name, quote, value in _COMPARED.findall(task.condition):
@@ -214,7 +214,7 @@ def _sources(pipeline: Pipeline, group: Mapping[str, Any], output: str) -> int:
     return count
 
 
-def _attributes(task: Task) -> set[str]:
+def _attributes(task: LintTask) -> set[str]:
     """Return the texts that kfp's own attributes of loop items compile to."""
     texts = set(_TYPES)
     for loop in (parent for parent in task.parents if parent.is_loop):
@@ -225,11 +225,11 @@ def _attributes(task: Task) -> set[str]:
     return texts
 
 
-def _is_exit_handler(task: Task) -> bool:
+def _is_exit_handler(task: LintTask) -> bool:
     return task.name.startswith("exit-handler-")
 
 
-def _producers(task: Task) -> Iterator[str]:
+def _producers(task: LintTask) -> Iterator[str]:
     """Yield the tasks of the same group whose outputs a task reads."""
     inputs = task.spec.get("inputs", {})
     for part in ("parameters", "artifacts"):

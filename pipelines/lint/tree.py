@@ -35,7 +35,7 @@ class InputOrigin:
 
 
 @dataclass(frozen=True)
-class Task:
+class LintTask:
     """A task, or a group of tasks."""
 
     path: str  # first-stage/train
@@ -43,7 +43,7 @@ class Task:
     component: Mapping[str, Any]
     inputs: Mapping[str, InputOrigin]  # both parameters and artifacts
     loops: int  # the number of loops around it
-    parents: tuple[Task, ...]
+    parents: tuple[LintTask, ...]
     executor: Mapping[str, Any] = field(default_factory=dict)  # its container
     platform: Mapping[str, Any] = field(default_factory=dict)  # what kfp-kubernetes adds
 
@@ -94,19 +94,22 @@ class Pipeline:
         return self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
 
     @cached_property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[LintTask, ...]:
         """Return all tasks and groups, each group before its tasks."""
         outer = {name: InputOrigin(PARAMETER, name) for name in self.parameters}
         return tuple(self._below(self.spec["root"], outer, ()))
 
     @property
-    def pods(self) -> tuple[Task, ...]:
+    def pods(self) -> tuple[LintTask, ...]:
         """Return the tasks that run a container."""
         return tuple(task for task in self.tasks if task.container)
 
     def _below(
-        self, group: Mapping[str, Any], outer: Mapping[str, InputOrigin], parents: tuple[Task, ...]
-    ) -> Iterator[Task]:
+        self,
+        group: Mapping[str, Any],
+        outer: Mapping[str, InputOrigin],
+        parents: tuple[LintTask, ...],
+    ) -> Iterator[LintTask]:
         for name, spec in group["dag"]["tasks"].items():
             task = self._task(name, spec, outer, parents)
             yield task
@@ -122,8 +125,8 @@ class Pipeline:
         name: str,
         spec: Mapping[str, Any],
         outer: Mapping[str, InputOrigin],
-        parents: tuple[Task, ...],
-    ) -> Task:
+        parents: tuple[LintTask, ...],
+    ) -> LintTask:
         component = self.spec.get("components", {}).get(spec["componentRef"]["name"], {})
         loops = sum(parent.is_loop for parent in parents)
         declared = spec.get("inputs", {})
@@ -133,7 +136,7 @@ class Pipeline:
             for key, value in declared.get(part, {}).items()
         }
         label = component.get("executorLabel", "")
-        return Task(
+        return LintTask(
             "/".join([*(parent.name for parent in parents), name]),
             spec,
             component,

@@ -244,7 +244,7 @@ def _submission(
     arguments = request.check(
         compiled.name,
         compiled.parameters,
-        locations.Cluster(_report),
+        locations.RemoteCluster(_report),
         overrides or [],
         values,
         options.others or [],

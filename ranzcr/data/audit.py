@@ -23,7 +23,7 @@ from ranzcr.labels import PATIENT, UID
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """All cases that one check found."""
 
     check: str
@@ -37,10 +37,10 @@ class AuditReport:
     """The findings, leaks first."""
 
     studies: int  # how many were checked
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
 
     @property
-    def leaks(self) -> tuple[Finding, ...]:
+    def leaks(self) -> tuple[AuditFinding, ...]:
         return tuple(finding for finding in self.findings if finding.leak)
 
     @property
@@ -71,7 +71,7 @@ def audit(dataset: Dataset) -> AuditReport:
     return AuditReport(len(rows), tuple(findings))
 
 
-def _repeated_uids(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _repeated_uids(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     repeated = rows[rows[UID].duplicated(keep=False)]
     if len(repeated):
         uid = repeated[UID].iloc[0]
@@ -79,7 +79,7 @@ def _repeated_uids(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
         yield _finding("uids", f"{text} ({_places(repeated[repeated[UID] == uid])})", repeated)
 
 
-def _split_patients(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _split_patients(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     split = _in_two_folds(rows[rows[PATIENT] != ""], PATIENT)
     if len(split):
         patient = split[PATIENT].iloc[0]
@@ -87,7 +87,7 @@ def _split_patients(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
         yield _finding("patients", f"{text} ({_places(split[split[PATIENT] == patient])})", split)
 
 
-def _copies(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _copies(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     """Image files that are equal byte by byte."""
     copies = _in_two_folds(rows, "sha256")
     if len(copies):
@@ -96,13 +96,13 @@ def _copies(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
         yield _finding("copies", _and_more(text, copies["sha256"].nunique()), copies)
 
 
-def _near_duplicates(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _near_duplicates(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     if dataset.image_size < twins.SIDE:
         text = (
             f"not checked: the image cache has {dataset.image_size} px per side, not {twins.SIDE}; "
             "prepare a larger one"
         )
-        yield Finding("near-duplicates", False, text, ())
+        yield AuditFinding("near-duplicates", False, text, ())
         return
     alike, pair, likeness = _alike(dataset.images, rows)
     if alike.any():
@@ -115,7 +115,7 @@ def _near_duplicates(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
         yield _finding("near-duplicates", text + more, rows[alike])
 
 
-def _contradictions(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _contradictions(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     """Equal image files with different labels."""
     names = list(dataset.schema.names)
     labelled = rows[(rows["split"] == "train") & rows["sha256"].duplicated(keep=False)]
@@ -128,7 +128,7 @@ def _contradictions(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
         yield _finding("labels", _and_more(text, wrong["sha256"].nunique()), wrong, leak=False)
 
 
-def _exclusive_families(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _exclusive_families(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     """Studies with several labels of a family that allows one."""
     for family in competitions.current().exclusive:
         names = [dataset.schema.names[place] for place in dataset.schema.families.get(family, ())]
@@ -139,7 +139,7 @@ def _exclusive_families(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Findin
             yield _finding("labels", text, several, leak=False)
 
 
-def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
+def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[AuditFinding]:
     without_fold = rows[(rows["split"] == "train") & (rows["fold"] < 0)]
     if len(without_fold):
         text = (
@@ -152,10 +152,10 @@ def _uneven_folds(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Finding]:
     if len(without):
         fold, label = without[0]
         text = f"fold {fold} has no positive of {names[label]}"
-        yield Finding("folds", False, _and_more(text, len(without)), ())
+        yield AuditFinding("folds", False, _and_more(text, len(without)), ())
 
 
-_CHECKS: tuple[Callable[[Dataset, pd.DataFrame], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Dataset, pd.DataFrame], Iterator[AuditFinding]], ...] = (
     *(_repeated_uids, _split_patients, _copies, _near_duplicates),
     *(_contradictions, _exclusive_families, _uneven_folds),
 )
@@ -183,8 +183,8 @@ def _in_two_folds(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     return rows[rows.groupby(key)["fold"].transform("nunique") > 1]
 
 
-def _finding(check: str, text: str, rows: pd.DataFrame, *, leak: bool = True) -> Finding:
-    return Finding(check, leak, text, tuple(dict.fromkeys(rows[UID])))
+def _finding(check: str, text: str, rows: pd.DataFrame, *, leak: bool = True) -> AuditFinding:
+    return AuditFinding(check, leak, text, tuple(dict.fromkeys(rows[UID])))
 
 
 def _names(rows: pd.DataFrame) -> str:

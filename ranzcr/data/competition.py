@@ -41,7 +41,7 @@ _RESERVED = (
 
 
 @dataclass(frozen=True)
-class Competition:
+class CompetitionFolder:
     """A competition folder whose tables hold.
 
     Attributes:
@@ -62,7 +62,7 @@ class Competition:
         return self.studies[self.studies["file"] == ""]
 
 
-def read(path: Path | str) -> Competition:
+def read(path: Path | str) -> CompetitionFolder:
     """Read and check a competition folder.
 
     A missing image is not an error here: see `Competition.missing`. Raises DataError for any other
@@ -83,7 +83,7 @@ def read(path: Path | str) -> Competition:
         studies[name] = studies[name].fillna(-1).astype(np.int8)
     _refuse_repeats(path, studies)
     columns = [UID, *schema.names, PATIENT, "split", "source", "file"]
-    return Competition(path, schema, studies[columns], _correct_lines(drawn, fixes))
+    return CompetitionFolder(path, schema, studies[columns], _correct_lines(drawn, fixes))
 
 
 def read_train(csv: Path | str) -> tuple[LabelSchema, pd.DataFrame]:

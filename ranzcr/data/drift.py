@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ranzcr.data.dataset import Dataset
-from ranzcr.documents import Profile
+from ranzcr.documents import DatasetProfile
 
 LIMIT = 0.2  # of the index: the customary bound above which a population counts as another one
 
@@ -15,7 +15,7 @@ _BINS = 32  # grey values, 8 at a time
 _IMAGES = 2000  # looked at; more would not move a histogram of 32 bins
 
 
-def profile(dataset: Dataset) -> Profile:
+def profile(dataset: Dataset) -> DatasetProfile:
     """Return the profile of a data set's train studies.
 
     Grey values are counted in at most 2,000 images at even distances.
@@ -26,14 +26,14 @@ def profile(dataset: Dataset) -> Profile:
     for row in looked_at:
         counts += np.bincount(dataset.images[row].ravel() >> 3, minlength=_BINS)
     prevalence = dataset.targets(rows).mean(axis=0).round(6).tolist()
-    return Profile(
+    return DatasetProfile(
         studies=len(rows),
         prevalence=dict(zip(dataset.schema.names, prevalence, strict=True)),
         pixels=(counts / counts.sum()).round(6).tolist(),
     )
 
 
-def compare(now: Profile, then: Profile) -> dict[str, float]:
+def compare(now: DatasetProfile, then: DatasetProfile) -> dict[str, float]:
     """Return the index of "pixels" and of each label that both profiles have, as label/<name>."""
     indexes = {"pixels": stability(now.pixels, then.pixels, 1e-4)}
     for label, share in now.prevalence.items():

@@ -27,7 +27,7 @@ import pandas as pd
 
 from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.cores import cores
-from ranzcr.data.phantom_anatomy import Anatomy, View, blurred, paint, project
+from ranzcr.data.phantom_anatomy import Anatomy, FilmView, blurred, paint, project
 from ranzcr.data.phantom_devices import Film, Tube, draw, draw_distractors, outline, place
 from ranzcr.data.phantom_plan import SPLITS, StudyPlan, plan_studies
 from ranzcr.errors import ConfigError, OutputError
@@ -50,7 +50,7 @@ class Phantom:
 
     image: np.ndarray
     body: Anatomy
-    view: View
+    view: FilmView
     tubes: tuple[Tube, ...]
 
     @property
@@ -130,7 +130,7 @@ def draw_study(plan: StudyPlan, size: int) -> Phantom:
     """Draw one study; all that is random in it follows from the plan's seeds."""
     rng = np.random.default_rng(plan.study_seed)
     body, art = _patient(plan.patient_seed)
-    view = View.sample(rng, size)
+    view = FilmView.sample(rng, size)
     tubes = tuple(place(label, body, view, rng) for label in plan.wanted)
     film = Film(project(art, view), view)
     _draw_opacity(film, body, rng)

@@ -69,7 +69,7 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class View:
+class FilmView:
     """The view of one film: the patient rotated, zoomed and shifted, on `size` x `size` pixels."""
 
     degrees: float
@@ -78,7 +78,7 @@ class View:
     size: int
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, size: int) -> View:
+    def sample(cls, rng: np.random.Generator, size: int) -> FilmView:
         """Draw a film as radiographers take them: nearly straight, nearly centred."""
         shift = (rng.uniform(-1.2, 1.2), rng.uniform(-1.0, 1.0))
         return cls(rng.uniform(-4, 4), rng.uniform(0.93, 1.05), shift, size)
@@ -228,7 +228,7 @@ def paint(body: Anatomy) -> np.ndarray:
     return canvas.density
 
 
-def project(art: np.ndarray, view: View) -> np.ndarray:
+def project(art: np.ndarray, view: FilmView) -> np.ndarray:
     """Return the view of `paint`'s picture on a film: (size, size) float32 density."""
     to_art = np.array([[_ART_PX / _ART_CM, 0, _ART_PX / 2], [0, _ART_PX / _ART_CM, _ART_PX / 2]])
     matrix = np.vstack([view.matrix(), [0, 0, 1]]) @ np.linalg.inv(np.vstack([to_art, [0, 0, 1]]))

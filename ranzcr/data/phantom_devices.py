@@ -27,7 +27,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ranzcr.data.phantom_anatomy import Anatomy, View, bronchi, lengths, moved, resample, smooth
+from ranzcr.data.phantom_anatomy import Anatomy, FilmView, bronchi, lengths, moved, resample, smooth
 
 # How hard the phantoms are: widths as drawn (cm) and densities above the tissue beside them. Real
 # ETTs are wider and fainter; these survive an area resize to 128 px.
@@ -103,7 +103,7 @@ def swan_ganz_loop(course: np.ndarray, body: Anatomy) -> tuple[float, float]:
     return float(lowest - body.cavoatrial[1]), float(lowest - course[-1, 1])
 
 
-def label_of(device: str, course: np.ndarray, body: Anatomy, view: View) -> str:
+def label_of(device: str, course: np.ndarray, body: Anatomy, view: FilmView) -> str:
     """The label that the rules give to a device ("ETT", "NGT", "CVC", "Swan Ganz") as it lies.
 
     "" for a Swan-Ganz catheter without its loop.
@@ -119,7 +119,7 @@ def label_of(device: str, course: np.ndarray, body: Anatomy, view: View) -> str:
     return "Swan Ganz Catheter Present" if present else ""
 
 
-def place(label: str, body: Anatomy, view: View, rng: np.random.Generator) -> Tube:
+def place(label: str, body: Anatomy, view: FilmView, rng: np.random.Generator) -> Tube:
     """A tube of the wanted label: proposed in its region until the rules agree."""
     device, propose = _PROPOSERS[label]
     for _ in range(_PROPOSALS):
@@ -129,7 +129,7 @@ def place(label: str, body: Anatomy, view: View, rng: np.random.Generator) -> Tu
     raise AssertionError(f"no place for {label} in {_PROPOSALS} proposals")
 
 
-def _tip_may_be_seen(course: np.ndarray, label: str, view: View) -> bool:
+def _tip_may_be_seen(course: np.ndarray, label: str, view: FilmView) -> bool:
     """A tip lies clearly on the film; an incompletely imaged one clearly beyond it."""
     if label == "NGT - Incompletely Imaged":
         return not view.inside(course[-1:], margin_cm=0.5)[0]
@@ -346,7 +346,7 @@ _PROPOSERS: dict[str, tuple[str, Proposer]] = {
 class Film:
     """A density picture on which lines are drawn finer than its pixels."""
 
-    def __init__(self, density: np.ndarray, view: View) -> None:
+    def __init__(self, density: np.ndarray, view: FilmView) -> None:
         self.density = density
         self.view = view
         self._fine = max(1, int(np.ceil(1024 / view.size)))  # subpixels per pixel and axis
@@ -413,7 +413,7 @@ def _draw_wires(film: Film, rng: np.random.Generator) -> None:
         film.line(smooth([electrode, bow, edge]), WIRE_WIDTH, amount)
 
 
-def outline(tube: Tube, view: View) -> list[list[int]]:
+def outline(tube: Tube, view: FilmView) -> list[list[int]]:
     """The tube as annotated: [x, y] in whole pixels, cut to what the film shows."""
     shown = tube.course[view.inside(tube.course, margin_cm=_BEYOND_FILM)]
     pixels: list[list[int]] = np.round(view.to_pixels(shown)).astype(int).tolist()

@@ -18,14 +18,14 @@ from ranzcr.cores import threads
 from ranzcr.errors import DataError
 from ranzcr.progress import track
 from ranzcr.submission import kernel
-from ranzcr.submission.kernel import ENSEMBLE, Ensemble
+from ranzcr.submission.kernel import ENSEMBLE, OnnxEnsemble
 
 
-def load(folder: Path | str) -> Ensemble:
+def load(folder: Path | str) -> OnnxEnsemble:
     """Load an ensemble folder on the CPU. Raises DataError if it is incomplete or damaged."""
     path = Path(folder) / ENSEMBLE
     try:
-        return Ensemble(folder, ["CPUExecutionProvider"], threads())
+        return OnnxEnsemble(folder, ["CPUExecutionProvider"], threads())
     except FileNotFoundError:
         raise DataError(f"{folder}: no {ENSEMBLE}; expected what ranzcr export wrote") from None
     except kernel.BrokenModelError as error:
@@ -34,7 +34,7 @@ def load(folder: Path | str) -> Ensemble:
         raise DataError(f"{path}: damaged; export the ensemble again") from None
 
 
-def predict_files(ensemble: Ensemble, paths: Sequence[Path]) -> np.ndarray:
+def predict_files(ensemble: OnnxEnsemble, paths: Sequence[Path]) -> np.ndarray:
     """Return (N, L) probabilities of JPEG or PNG files. Raises DataError for a broken one."""
 
     def refuse_broken(squares: Iterable[Any], total: int) -> Iterator[Any]:
@@ -53,7 +53,7 @@ class EnsembleModel:
     model could point at the server's own files.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, ensemble: OnnxEnsemble) -> None:
         self.ensemble = ensemble
 
     def predict(

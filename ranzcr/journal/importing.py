@@ -12,14 +12,14 @@ from ranzcr.journal.sheets import mapping, plan, rows, submissions, tables, writ
 from ranzcr.journal.sheets.mapping import Mapping
 from ranzcr.journal.sheets.plan import Plan
 from ranzcr.journal.sheets.stored import Journal
-from ranzcr.journal.sheets.tables import Layout, Table
+from ranzcr.journal.sheets.tables import Layout, SheetTable
 from ranzcr.tracking import place, server
 from ranzcr.tracking.names import Kind
 
 
 def load(
     file: Path, *, map_file: Path | None = None, kind: str | None = None, sheet: str | None = None
-) -> tuple[Table, Mapping]:
+) -> tuple[SheetTable, Mapping]:
     """Read a table and the mapping of its columns.
 
     Args:

@@ -16,7 +16,7 @@ from ranzcr.models.decoder import MaskDecoder
 # F device families.
 
 
-class Outputs(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """The outputs of a network for a batch."""
 
     logits_BL: Tensor
@@ -75,11 +75,11 @@ class Network(nn.Module):
         features_BCHW: Tensor = self.gate(self.backbone(self.normalise(images)))
         return features_BCHW
 
-    def outputs(self, images: Tensor) -> Outputs:
+    def outputs(self, images: Tensor) -> NetworkOutputs:
         """Return logits and the feature map, and masks if there is a decoder."""
         if self.decoder is None:
             features_BCHW, masks_BFHW = self.features(images), None
         else:
             pyramid = self.backbone.pyramid(self.normalise(images))
             features_BCHW, masks_BFHW = self.gate(pyramid[-1]), self.decoder(pyramid)
-        return Outputs(self.head(features_BCHW), features_BCHW, masks_BFHW)
+        return NetworkOutputs(self.head(features_BCHW), features_BCHW, masks_BFHW)

@@ -10,7 +10,7 @@ import numpy as np
 from ranzcr import predictions
 from ranzcr.data import audit, drift
 from ranzcr.data.dataset import Dataset
-from ranzcr.documents import Blend, Candidate, Profile
+from ranzcr.documents import Blend, Candidate, DatasetProfile
 from ranzcr.ensemble.score import summary
 from ranzcr.errors import ConfigError, DataError
 from ranzcr.files import hash_json, replacing, write_json
@@ -117,7 +117,7 @@ def _predict(ensemble: Path, prepared: Dataset, rows: np.ndarray) -> np.ndarray:
     return opened.predict([prepared.images[row] for row in rows])
 
 
-def _drifted(indexes: dict[str, float], now: Profile, then: Profile) -> list[str]:
+def _drifted(indexes: dict[str, float], now: DatasetProfile, then: DatasetProfile) -> list[str]:
     findings = []
     for name, index in indexes.items():
         if index > drift.LIMIT:

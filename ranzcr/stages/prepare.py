@@ -13,7 +13,7 @@ import pandas as pd
 
 from ranzcr.cores import cores
 from ranzcr.data import cache, competition, dataset, overview, twins
-from ranzcr.data.competition import Competition
+from ranzcr.data.competition import CompetitionFolder
 from ranzcr.data.folds import assign_folds
 from ranzcr.documents import SkippedImage, SkippedImages
 from ranzcr.errors import ConfigError, DataError, OutputError
@@ -99,7 +99,7 @@ def _naming_the_source(folder: Path) -> Iterator[None]:
         raise DataError(str(error).replace(str(folder), source)) from None
 
 
-def _build(source: Competition, out: Path, options: _Options) -> None:
+def _build(source: CompetitionFolder, out: Path, options: _Options) -> None:
     out.mkdir()
     present = source.studies[source.studies["file"] != ""].reset_index(drop=True)
     files = [source.path / file for file in present["file"]]
@@ -133,7 +133,7 @@ def _build(source: Competition, out: Path, options: _Options) -> None:
 
 
 def _deal(
-    source: Competition, train: pd.DataFrame, person: np.ndarray, options: _Options
+    source: CompetitionFolder, train: pd.DataFrame, person: np.ndarray, options: _Options
 ) -> np.ndarray:
     """Return the fold of each train study; rows of the same `person` stay together."""
     labels = train[list(source.schema.names)].to_numpy()
@@ -151,7 +151,7 @@ def _joined(patients: pd.Series, person: np.ndarray) -> list[list[str]]:
     return [sorted(several) for several in ids if len(several) > 1]
 
 
-def _is_done(source: Competition, out: Path, options: _Options) -> bool:
+def _is_done(source: CompetitionFolder, out: Path, options: _Options) -> bool:
     """Return whether `out` is the complete result of this content and these options."""
     if not out.exists():
         return False
@@ -169,7 +169,7 @@ def _hash_files(files: Sequence[Path]) -> list[str]:
         return list(track(pool.map(hash_file, files), "Checking images", len(files)))
 
 
-def _input_digest(source: Competition, sha256: Sequence[str], options: _Options) -> str:
+def _input_digest(source: CompetitionFolder, sha256: Sequence[str], options: _Options) -> str:
     """Hash everything that decides the result; `sha256` is of each present image, in order."""
     content = {
         "schema_version": dataset.SCHEMA_VERSION,
@@ -190,7 +190,7 @@ def _refuse_other_output(out: Path) -> None:
         raise OutputError(f"{out}: it exists and is not a prepared data set; choose another output")
 
 
-def _refuse_missing_images(source: Competition) -> None:
+def _refuse_missing_images(source: CompetitionFolder) -> None:
     missing = source.missing
     if missing.empty:
         return

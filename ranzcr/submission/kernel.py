@@ -101,7 +101,7 @@ def views(images_BSS: np.ndarray, tta: str) -> list[np.ndarray]:
     return [plain, np.ascontiguousarray(plain[..., ::-1])] if tta == "flip" else [plain]
 
 
-class Ensemble:
+class OnnxEnsemble:
     """An ensemble folder with its models loaded."""
 
     def __init__(
@@ -157,7 +157,7 @@ def _session(path: Path, providers: Sequence[str], threads: int) -> Any:
 
 
 def predict_files(
-    ensemble: Ensemble,
+    ensemble: OnnxEnsemble,
     files: Sequence[Path | None],
     *,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda items, total: items,
@@ -259,7 +259,7 @@ def _write_submission(
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     header, uids = _read_sample(options.sample)
-    ensemble = Ensemble(Path(__file__).parent)
+    ensemble = OnnxEnsemble(Path(__file__).parent)
     missing = [name for name in header[1:] if name not in ensemble.labels]
     if missing:
         sys.exit(f"{options.sample}: the models do not know {', '.join(missing)}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ranzcr.competitions import PHANTOM_LABELS
 from ranzcr.data import phantom_devices as devices
 from ranzcr.data.phantom import draw_study, write_competition
-from ranzcr.data.phantom_anatomy import Anatomy, View, lengths, smooth
+from ranzcr.data.phantom_anatomy import Anatomy, FilmView, lengths, smooth
 from ranzcr.data.phantom_plan import SPLITS, demand, plan_studies
 from ranzcr.errors import ConfigError, OutputError
 from ranzcr.files import hash_folder
@@ -185,7 +185,7 @@ def test_the_rules_at_their_limits():
 @settings(max_examples=150, deadline=None)
 def test_a_tube_can_be_placed_for_every_label_in_every_patient(seed, label, size):
     rng = np.random.default_rng(seed)
-    body, view = Anatomy.sample(rng), View.sample(rng, size)
+    body, view = Anatomy.sample(rng), FilmView.sample(rng, size)
     tube = devices.place(label, body, view, rng)
     device = "Swan Ganz" if label.startswith("Swan") else label.split(" - ")[0]
     assert devices.label_of(device, tube.course, body, view) == label
@@ -217,7 +217,7 @@ def _to_cm(pixels, view):
 @pytest.mark.parametrize("device", ["ETT", "NGT", "CVC"])
 def test_how_a_tube_looks_tells_nothing_of_its_label(device):
     """Two labels of a device on one and the same course give the same picture."""
-    view = View(degrees=0, zoom=1, shift=(0, 0), size=64)
+    view = FilmView(degrees=0, zoom=1, shift=(0, 0), size=64)
     course = smooth([(0, -18), (1, 0), (3, 15)])
     pictures = []
     for label in (f"{device} - Normal", f"{device} - Abnormal"):

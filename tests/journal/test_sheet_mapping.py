@@ -5,14 +5,14 @@ import pytest
 from ranzcr.errors import ConfigError, DataError
 from ranzcr.journal import importing
 from ranzcr.journal.sheets import mapping
-from ranzcr.journal.sheets.tables import Table
+from ranzcr.journal.sheets.tables import SheetTable
 
 
 def table(columns, *rows, source="journal"):
     named = {
         number: dict(zip(columns, row, strict=True)) for number, row in enumerate(rows, start=2)
     }
-    return Table("journal.csv", source, list(columns), named)
+    return SheetTable("journal.csv", source, list(columns), named)
 
 
 def guessed(columns, *rows):

@@ -78,7 +78,7 @@ def pods(tmp_path_factory):
     """The tasks with a container of every pipeline on a cluster: (pipeline, task)."""
     folder = tmp_path_factory.mktemp("all")
 
-    def read(name: str) -> tuple[tree.Task, ...]:
+    def read(name: str) -> tuple[tree.LintTask, ...]:
         launch.compile_to(name, folder / f"{name}.yaml", IMAGE, "cpu")
         return tree.read(folder / f"{name}.yaml").pods
 
@@ -88,7 +88,7 @@ def pods(tmp_path_factory):
 UNCACHED = {"ingest", "fetch", "register", "promote"}  # they read outside files or the registry
 
 
-def stage_of(task: tree.Task) -> str:
+def stage_of(task: tree.LintTask) -> str:
     return task.name.rstrip("0123456789-")
 
 

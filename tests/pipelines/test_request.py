@@ -36,7 +36,7 @@ def lines():
 @pytest.fixture
 def cluster(lines):
     """A cluster without the parameters that compiling would remove."""
-    return locations.Cluster(lines.append, frozenset({"code", "devices"}))
+    return locations.RemoteCluster(lines.append, frozenset({"code", "devices"}))
 
 
 def test_each_parameter_of_each_pipeline_has_an_option_or_is_settled():

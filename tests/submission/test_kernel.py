@@ -52,7 +52,7 @@ def test_images_are_decoded_exactly_as_the_data_set_caches_them(images):
 
 def test_predictions_are_those_of_the_served_ensemble(images, ensemble):
     files = sorted(images.iterdir())
-    values, broken = kernel.predict_files(kernel.Ensemble(ensemble), files)
+    values, broken = kernel.predict_files(kernel.OnnxEnsemble(ensemble), files)
     assert broken == {}
     contents = pd.DataFrame({"image": [file.read_bytes() for file in files]})
     served = runtime._load_pyfunc(str(ensemble)).predict(contents)
@@ -65,7 +65,7 @@ def test_a_broken_image_gets_the_prevalence_and_is_reported(images, ensemble, tm
     bad = {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"not an image"}
     for name, content in bad.items():
         (tmp_path / f"{name}.jpg").write_bytes(content)
-    runs = kernel.Ensemble(ensemble)
+    runs = kernel.OnnxEnsemble(ensemble)
     runs.prevalence = [0.1, 0.2, 0.3]
     files = [images / "s0.jpg", None, *(tmp_path / f"{name}.jpg" for name in bad)]
     values, broken = kernel.predict_files(runs, files)
@@ -79,7 +79,7 @@ def test_a_broken_image_gets_the_prevalence_and_is_reported(images, ensemble, tm
 
 def test_more_images_than_a_batch_keep_their_order(images, ensemble):
     files = sorted(images.iterdir()) * 5
-    values, _ = kernel.predict_files(kernel.Ensemble(ensemble), files)
+    values, _ = kernel.predict_files(kernel.OnnxEnsemble(ensemble), files)
     np.testing.assert_allclose(values, np.tile(values[:8], (5, 1)), atol=1e-6)
 
 

@@ -15,7 +15,7 @@ from ranzcr.errors import ConfigError, nearest
 from ranzcr.files import replacing
 from ranzcr.journal.columns import IMPORTED, Column
 from ranzcr.journal.sheets.cells import CellError, number
-from ranzcr.journal.sheets.tables import Layout, Table
+from ranzcr.journal.sheets.tables import Layout, SheetTable
 from ranzcr.tracking.delivery import safe_name
 from ranzcr.tracking.names import Kind, Metric, Param
 
@@ -84,7 +84,7 @@ def parse(target: str) -> Column:
     return column if name == target else replace(column, reading="percent")
 
 
-def guess(table: Table, kind: str | None) -> Mapping:
+def guess(table: SheetTable, kind: str | None) -> Mapping:
     """Return the mapping of a table with the journal's names and headings, or of Neptune.
 
     A column with another name has the target "".
@@ -105,7 +105,7 @@ def read(file: Path) -> Mapping:
     return mapping
 
 
-def complete(mapping: Mapping, table: Table, kind: str | None, file: str) -> Mapping:
+def complete(mapping: Mapping, table: SheetTable, kind: str | None, file: str) -> Mapping:
     """Add the source, the kind and all columns of a table.
 
     Raises ConfigError for a column that the table does not have.
@@ -146,7 +146,7 @@ def _kept(name: str) -> Column:
     return Column(name, f"params.{safe_name(Param.IMPORTED + name)}", reading="text")
 
 
-def _neptune(name: str, table: Table) -> str:
+def _neptune(name: str, table: SheetTable) -> str:
     """Return the target of one of Neptune's fields, settings and series."""
     group, _, rest = name.partition("/" if "/" in name else "_")
     setting = rest.rpartition("/")[2]

@@ -12,7 +12,7 @@ from ranzcr.journal.columns import Column
 from ranzcr.journal.sheets.cells import READERS, CellError, is_empty
 from ranzcr.journal.sheets.mapping import Mapping
 from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, LONGEST, STATUS, Content
-from ranzcr.journal.sheets.tables import Table, listed, text
+from ranzcr.journal.sheets.tables import SheetTable, listed, text
 from ranzcr.tracking import runs
 from ranzcr.tracking.names import Metric, Param, Tag
 
@@ -39,7 +39,7 @@ def identity(*parts: str) -> runs.Key:
     return runs.make_key("imported", *parts)
 
 
-def read(table: Table, mapping: Mapping) -> list[Row]:
+def read(table: SheetTable, mapping: Mapping) -> list[Row]:
     """Read the rows of a table; its notes get what is cut or left out.
 
     Raises DataError, which names the first cell that cannot be read and counts the others.

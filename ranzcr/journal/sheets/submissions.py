@@ -18,7 +18,7 @@ from ranzcr.journal.sheets import cells, plan, stored
 from ranzcr.journal.sheets.plan import Plan
 from ranzcr.journal.sheets.rows import Row, identity
 from ranzcr.journal.sheets.stored import EXPERIMENT, KIND, START, Content, content_of
-from ranzcr.journal.sheets.tables import Layout, Table, listed, text
+from ranzcr.journal.sheets.tables import Layout, SheetTable, listed, text
 from ranzcr.tracking.names import Kind, Metric, Tag
 
 KAGGLE = "kaggle"  # the source of these rows: they are found again whatever the file is called
@@ -43,12 +43,12 @@ class Submission:
     scores: Content
 
 
-def is_list(table: Table) -> bool:
+def is_list(table: SheetTable) -> bool:
     """Check if `kaggle competitions submissions -v` wrote the table."""
     return set(table.columns) >= _COLUMNS
 
 
-def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> None:
+def compare(table: SheetTable, kind: str, journal: stored.Journal, changes: Plan) -> None:
     """Add to a plan what a list of submissions changes; the latest submission of a run counts.
 
     Args:
@@ -86,7 +86,7 @@ def compare(table: Table, kind: str, journal: stored.Journal, changes: Plan) -> 
     plan.compare(rows, journal, changes)
 
 
-def _scored(table: Table) -> list[Submission]:
+def _scored(table: SheetTable) -> list[Submission]:
     """Return the submissions with a score, the oldest first."""
     scored: list[Submission] = []
     left_out: list[int] = []

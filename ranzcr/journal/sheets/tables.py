@@ -37,7 +37,7 @@ class Layout(Settings):
 
 
 @dataclass(frozen=True)
-class Table:
+class SheetTable:
     """The rows below a header."""
 
     file: str  # and sheet, for messages
@@ -47,7 +47,7 @@ class Table:
     notes: list[str] = field(default_factory=list)  # for the person who imports it
 
 
-def read(file: Path, layout: Layout) -> Table:
+def read(file: Path, layout: Layout) -> SheetTable:
     """Read the table in a file: .xlsx, .csv, .tsv, .txt, or a text with .gz behind it.
 
     Raises DataError if it cannot be read, ConfigError if no sheet, or none of several, is chosen.
@@ -133,7 +133,9 @@ def _value(cell: object) -> Cell:
     return unescape(str(cell)) or None
 
 
-def _table(file: str, source: str, first: int, grid: list[list[Cell]], notes: list[str]) -> Table:
+def _table(
+    file: str, source: str, first: int, grid: list[list[Cell]], notes: list[str]
+) -> SheetTable:
     """Return the table whose header is the first row of `grid`, row `first` of the file."""
     rows = {number: row for number, row in enumerate(grid, first) if any(map(text, row))}
     if first not in rows:
@@ -153,4 +155,4 @@ def _table(file: str, source: str, first: int, grid: list[list[Cell]], notes: li
             name = f"{base} ({times})"
         columns[name] = place
     named = {number: {c: row[at] for c, at in columns.items()} for number, row in rows.items()}
-    return Table(file, source, list(columns), named, notes)
+    return SheetTable(file, source, list(columns), named, notes)
