@@ -244,7 +244,8 @@ def test_the_other_schemas_have_the_installed_versions():
     assert versions["Kubeflow Trainer"].split()[0] == trainer.rpartition(".")[0]
     kueue = (K8S / "third-party/kueue/kustomization.yaml").read_text()
     assert f"/v{versions['Kueue']}/" in kueue
-    oldest = re.search(r"a cluster of ([\d.]+)\s", (REPOSITORY / "docs/cluster.md").read_text())
+    page = (REPOSITORY / "docs/cluster.md").read_text()
+    oldest = re.search(r"Kubernetes cluster ([\d.]+)\s", page)
     assert oldest[1] == KUBERNETES[0]
 
 
