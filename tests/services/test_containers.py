@@ -103,8 +103,10 @@ def test_ctrl_c_ends_the_containers(host, images, run, capfd):
         return host.client.containers.list(all=True, filters={"ancestor": images["ranzcr"]})
 
     def interrupt() -> None:
-        wait_until(lambda: bool(running()), "the gate's container")
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            wait_until(lambda: bool(running()), "the gate's container")
+        finally:  # the task sleeps for an hour
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     began = time.monotonic()
